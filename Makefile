@@ -1,0 +1,47 @@
+# One command surface, for people and for CI. `make` alone prints the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format constraints bench crash chaos clean
+
+help:  ## print the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## build .venv and nothing else
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "make: Python 3.11 to 3.13 is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "building $(VENV) (once; about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(STAMP)  ## real purchases through real Kafka into balances, with the auditor's verdict (ONCE=1 ends after it)
+	@$(BIN)/streamapp demo $(if $(filter-out 0,$(ONCE)),--once)
+
+test: $(STAMP)  ## every test that gates a change, on real Kafka and PostgreSQL
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMP)  ## formatting, lint, types, import rules
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
+
+format: $(STAMP)  ## format the code and apply the safe fixes
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+constraints:  ## resolve constraints.txt anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml \
+		--output-file constraints.txt --no-emit-package streamapp --custom-compile-command "make constraints"
+
+bench crash chaos:
+	@echo "make $@: not built yet; CHANGELOG.md says what is" >&2; exit 2
+
+clean:  ## stop what it started and remove what it made
+	@if test -x $(BIN)/streamapp; then $(BIN)/streamapp down --data-dir .streamapp/run; fi
+	rm -rf $(VENV) .streamapp build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,61 @@
+"""The only module that reads a clock. Everything else is handed a `Clock` or a time.
+
+Event time (`occurred_at`) decides windows; a clock decides only how long to wait and what to print.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall clock, monotonic clock and sleep, so that tests can put a virtual one in their place."""
+
+    def now(self) -> float:
+        """Seconds since the epoch. May jump; never used to decide an order."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; the origin means nothing."""
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Wait without blocking the event loop."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+SYSTEM_CLOCK = SystemClock()
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """An instant from RFC 3339 text in UTC that ends in `Z`; `ValueError` says what is wrong with any other."""
+    if len(text) < 20 or not text.endswith("Z") or text[10] != "T":
+        raise ValueError(f"{text!r} is not RFC 3339 in UTC, such as 2026-01-31T12:00:00Z")
+    # fromisoformat() takes more shapes than RFC 3339 has ("2026-W01-1T00Z"); these positions rule them out.
+    if text[4] != "-" or text[7] != "-" or text[13] != ":" or text[16] != ":":
+        raise ValueError(f"{text!r} is not RFC 3339 in UTC, such as 2026-01-31T12:00:00Z")
+    # RFC 3339 allows a leap second; Kafka and POSIX time do not know it, so it is the second before it.
+    if text[17:19] == "60":
+        text = f"{text[:17]}59{text[19:]}"
+    return datetime.fromisoformat(text)
+
+
+def format_rfc3339(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339 in UTC, to the millisecond where there is a fraction."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    spec = "milliseconds" if moment.microsecond else "seconds"
+    return moment.replace(tzinfo=None).isoformat(timespec=spec) + "Z"

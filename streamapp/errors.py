@@ -1,0 +1,67 @@
+"""Every error of the platform, named by what the caller must do about it.
+
+    StreamAppError
+    ├── ConfigurationError      do not start; say what to change
+    │   └── Unavailable         do not start yet: a broker or a database does not answer
+    ├── RecordError             this record goes to the dead-letter topic; go on with the next
+    ├── TransactionAborted      nothing happened; rewind to the committed offsets and go on
+    ├── Fenced                  someone newer owns it; drop the partitions, never retry
+    │   └── InstanceFenced      a twin of this INSTANCE is newer; end the process
+    ├── StateCorrupted          wipe that store and restore it from its changelog
+    └── StoreError              the disk refused; stop, nothing committed is lost
+
+A client's exception becomes one of these in one place (`eos/producer.py`); an exception that is none of
+these is a defect and ends the worker. Business outcomes ("insufficient funds") are values, never exceptions.
+"""
+
+from __future__ import annotations
+
+
+class StreamAppError(Exception):
+    """Root of everything the platform raises on purpose. `str()` is a sentence a person can act on."""
+
+
+class ConfigurationError(StreamAppError):
+    """Settings, topics or a directory are wrong: nothing was started and nothing was changed.
+
+    `problems` holds every problem found, so that one look is enough to mend them all.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class Unavailable(ConfigurationError):
+    """A broker or database did not answer in the time allowed. Trying again later is right."""
+
+
+class RecordError(StreamAppError):
+    """This record can never be processed: it goes to the dead-letter topic with `kind` and the message.
+
+    `kind` is the name written to the header `dlt-exception-fqcn`.
+    """
+
+    def __init__(self, message: str, *, kind: str = "MalformedRecord") -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
+class TransactionAborted(StreamAppError):
+    """The transaction had no effect. Drop the overlays, rewind to the committed offsets, run the events again."""
+
+
+class Fenced(StreamAppError):
+    """A newer generation or epoch owns the work. Whatever was open is dropped and must never be retried."""
+
+
+class InstanceFenced(Fenced):
+    """Another process runs under the same INSTANCE and is newer. This process ends and does not rejoin."""
+
+
+class StateCorrupted(StreamAppError):
+    """A store's files are damaged or belong to something else. Wipe that store and restore it."""
+
+
+class StoreError(StreamAppError):
+    """The disk refused a read or a write. Stop: what was committed is in Kafka and comes back by restore."""
