@@ -43,7 +43,7 @@ def test_contradictions_name_both_settings_and_the_remedy(monkeypatch: pytest.Mo
     text = "\n".join(
         problems(
             monkeypatch, TRANSACTION_TIMEOUT="30", WEB_HOST="0.0.0.0", SECURITY_PROTOCOL="SASL_SSL", SSL_KEYFILE="k"
-        )  # noqa: S104
+        )
     )
     for part in (
         "SESSION_TIMEOUT=10",
