@@ -1,0 +1,235 @@
+"""Values read from bytes as the contract defines them: what a good record is, and what is wrong with a bad one.
+
+Written from the contract alone, with the standard library's parser where the service uses another. Where the
+contract leaves a case open (section "unsettled" below), the record may be processed or dead-lettered; the
+auditor takes what the service did and only insists that it did one of the two.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+MAX_VALUE_BYTES = 1 << 20
+MAX_DEPTH = 32
+#: How far `occurred_at` may be ahead of the append time.
+MAX_AHEAD_US = 3_600_000_000
+
+_LARGEST, _SMALLEST = (1 << 63) - 1, -(1 << 63)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?Z", re.ASCII)
+#: RFC 3339 too, but not as the contract writes it (UTC, `Z`).
+_OTHER_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_LONG_NUMBER = re.compile(rb"\d{19}")
+
+
+class Malformed(Exception):
+    """The value is not what the contract says; `str()` is the reason."""
+
+
+class Transfer(NamedTuple):
+    """The declared fields of a transfer. `occurred_us` is microseconds since 1970, UTC."""
+
+    event_id: str
+    from_account: str
+    to_account: str
+    amount: int
+    currency: str
+    occurred_us: int
+
+
+class Leg(NamedTuple):
+    """The declared fields of a record of `balances`."""
+
+    event_id: str
+    transfer_id: str
+    leg: str
+    account: str
+    counterparty: str
+    amount: int
+    currency: str
+    occurred_us: int
+
+
+class Upsert(NamedTuple):
+    """The declared fields of a record of `account-balances`."""
+
+    account: str
+    balances: dict[str, int]
+    entries: int
+    transfer_id: str
+    leg: str
+    updated_us: int
+
+
+class Refusal(NamedTuple):
+    """The declared fields of a record of `transfer-rejected`."""
+
+    event_id: str
+    transfer_id: str
+    reason: str
+    from_account: str
+    to_account: str
+    amount: int
+    currency: str
+    balance: int
+    entries: int
+    occurred_us: int
+
+
+def _refuse_constant(name: str) -> Any:
+    raise Malformed(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+_TRANSFER = (
+    ("event_id", str), ("from_account", str), ("to_account", str), ("amount", int), ("currency", str),
+    ("occurred_at", str),
+)  # fmt: skip
+_LEG = (
+    ("event_id", str), ("transfer_id", str), ("leg", str), ("account", str), ("counterparty", str), ("amount", int),
+    ("currency", str), ("occurred_at", str),
+)  # fmt: skip
+_UPSERT = (
+    ("account", str), ("balances", dict), ("entries", int), ("transfer_id", str), ("leg", str), ("updated_at", str),
+)  # fmt: skip
+_REFUSAL = (
+    ("event_id", str), ("transfer_id", str), ("reason", str), ("from_account", str), ("to_account", str),
+    ("amount", int), ("currency", str), ("balance", int), ("entries", int), ("occurred_at", str),
+)  # fmt: skip
+
+
+def transfer(value: bytes | None) -> Transfer:
+    """A transfer. Raises `Malformed`."""
+    return Transfer(*_fields(value, _TRANSFER))
+
+
+def leg(value: bytes | None) -> Leg:
+    """A record of `balances`. Raises `Malformed`."""
+    made = Leg(*_fields(value, _LEG))
+    if made.leg not in ("debit", "credit"):
+        raise Malformed(f"leg is {made.leg!r}, not debit or credit")
+    return made
+
+
+def upsert(value: bytes | None) -> Upsert:
+    """A record of `account-balances`. Raises `Malformed`."""
+    made = Upsert(*_fields(value, _UPSERT))
+    if made.leg not in ("debit", "credit"):
+        raise Malformed(f"leg is {made.leg!r}, not debit or credit")
+    for currency, amount in made.balances.items():
+        if type(amount) is not int:
+            raise Malformed(f"the balance in {currency} is {amount!r}, not an integer")
+    return made
+
+
+def refusal(value: bytes | None) -> Refusal:
+    """A record of `transfer-rejected`. Raises `Malformed`."""
+    return Refusal(*_fields(value, _REFUSAL))
+
+
+def _fields(value: bytes | None, shape: tuple[tuple[str, type], ...]) -> list[Any]:
+    """The declared fields in their order, times as microseconds; fields that are not declared are ignored."""
+    document = _document(value)
+    found = []
+    for name, kind in shape:
+        try:
+            field = document[name]
+        except KeyError:
+            raise Malformed(f"{name} is missing") from None
+        if type(field) is not kind:  # not isinstance: `true` is no integer
+            raise Malformed(f"{name} is {_short(field)}, not {_KINDS[kind]}")
+        if isinstance(field, int) and not _SMALLEST <= field <= _LARGEST:
+            raise Malformed(f"{name} does not fit 64 bits")
+        found.append(microseconds(field) if name in _TIMES else field)
+    if value is not None and b"\\u" in value:
+        _refuse_surrogates(found)
+    return found
+
+
+_KINDS = {str: "text", int: "an integer", dict: "an object"}
+_TIMES = frozenset({"occurred_at", "updated_at"})
+
+
+def _document(value: bytes | None) -> dict[str, Any]:
+    if value is None:
+        raise Malformed("there is no value")
+    if len(value) > MAX_VALUE_BYTES:
+        raise Malformed(f"{len(value):,} bytes are over 1 MiB")
+    try:
+        document = _DECODER.decode(value.decode())
+    except UnicodeDecodeError as exc:
+        raise Malformed(f"not UTF-8: {exc.reason} at byte {exc.start}") from None
+    except RecursionError:
+        raise Malformed(f"nested deeper than {MAX_DEPTH}") from None
+    except ValueError as exc:  # not JSON, or an integer of thousands of digits
+        raise Malformed(f"not JSON: {exc}") from None
+    if type(document) is not dict:
+        raise Malformed(f"{_short(document)} is no object")
+    if _brackets(value) > MAX_DEPTH + 1 and _depth(document) > MAX_DEPTH + 1:  # one level more is unsettled
+        raise Malformed(f"nested deeper than {MAX_DEPTH}")
+    return document
+
+
+def _refuse_surrogates(found: list[Any]) -> None:
+    """Half a surrogate pair can be escaped in JSON but is no UTF-8 text: it could never be a key."""
+    try:
+        for field in found:
+            if type(field) is str:
+                field.encode()
+    except UnicodeEncodeError:
+        raise Malformed("half a surrogate pair is no UTF-8 text") from None
+
+
+@lru_cache(maxsize=1 << 16)
+def microseconds(text: str) -> int:
+    """RFC 3339 with `Z` as microseconds since 1970; digits beyond are cut off. Raises `Malformed`."""
+    if not _TIME.fullmatch(text) and not _OTHER_TIME.fullmatch(text):
+        raise Malformed(f"{_short(text)} is no RFC 3339 time in UTC")
+    try:
+        return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MICROSECOND
+    except ValueError as exc:
+        raise Malformed(f"{text!r} is no time: {exc}") from None
+
+
+def _brackets(value: bytes) -> int:
+    return value.count(b"{") + value.count(b"[")
+
+
+def _depth(root: Any) -> int:
+    """Levels of objects and arrays in it, the outermost being the first."""
+    deepest, level = 0, [root]
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        deepest += 1
+        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
+    return deepest
+
+
+def _short(field: Any) -> str:
+    shown = repr(field)
+    return shown if len(shown) <= 40 else shown[:37] + "..."
+
+
+# -- what the contract leaves open ---------------------------------------------------------------------------------
+
+
+def unsettled(value: bytes) -> str | None:
+    """Why the contract does not decide whether this transfer, which we can read, is good; None for nearly all.
+
+    Asked only of a readable record that was dead-lettered all the same.
+    """
+    document = _document(value)
+    if any(document[name] == "" for name, kind in _TRANSFER if kind is str):
+        return "an empty name"
+    if not _TIME.fullmatch(document["occurred_at"]):
+        return "RFC 3339, but not written in UTC with `Z`"
+    if _LONG_NUMBER.search(value):
+        return "an integer that may be beyond 64 bits, in a field that is ignored"
+    if _depth(document) > MAX_DEPTH:
+        return f"nested {MAX_DEPTH + 1} deep, if the outermost object is a level"
+    return None
