@@ -57,7 +57,8 @@ class Broker:
         reading = {
             "group.id": "streamapp-audit", "enable.auto.commit": False, "enable.auto.offset.store": False,
             "isolation.level": "read_committed", "auto.offset.reset": "error", "enable.partition.eof": True,
-            "check.crcs": True, "queued.max.messages.kbytes": 32_768, "fetch.wait.max.ms": 100,
+            "check.crcs": True, "queued.max.messages.kbytes": 32_768, "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 50, "fetch.queue.backoff.ms": 50,
         }  # fmt: skip
         try:
             self._admin = AdminClient({**config, **quiet})
@@ -141,6 +142,8 @@ class Broker:
         if not open_ends:
             return
         self._consumer.assign([TopicPartition(topic, number, spans[number][0]) for number in open_ends])
+        # Asked for now, the partitions' leaders are known at once; librdkafka itself would look for them every second.
+        self._ask(lambda: self._consumer.list_topics(topic, timeout=self._timeout_s))
         deadline = time.monotonic() + self._timeout_s
         while open_ends:
             messages = self._ask(lambda: self._consumer.consume(5_000, timeout=0.05))

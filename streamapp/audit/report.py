@@ -18,15 +18,15 @@ class Verdict(StrEnum):
 
 #: Each check with what it asks; the report lists them in this order.
 CHECKS = {
-    "transfers": "every transfer has exactly one outcome: posted, rejected or dead letter",
-    "legs": "every record of balances is one leg of one transfer, unchanged",
-    "order": "legs and rejections of an account follow its transfers' order",
-    "upserts": "every leg is applied once: entries 1..n without gap, running balances",
-    "cover": "no account goes below zero, but those that begin with @",
-    "rejections": "every rejection is right for the balance and entries it saw",
-    "dead letters": "every bad record is in the dead-letter topic, bytes unchanged, and no good one",
-    "placement": "key and partition of every record of the service",
-    "money": "what one account loses another gains, in each currency",
+    "transfers": "one outcome each, and all of it",
+    "legs": "each one leg of one transfer, unchanged",
+    "order": "an account's effects in its input's order",
+    "upserts": "each leg applied once, running balances",
+    "cover": "no account below zero, @ accounts excepted",
+    "rejections": "right for the balance and entries seen",
+    "dead letters": "each bad record, unchanged; no good one",
+    "placement": "the right key in the right partition",
+    "money": "every currency adds up to zero",
 }
 
 #: Each violation with its meaning.
