@@ -80,7 +80,7 @@ class Findings:
 
     def within(self, timestamp_ms: int | None) -> bool:
         """Whether what was appended then is judged; None belongs to no transfer in particular and always is."""
-        if timestamp_ms is None:
+        if timestamp_ms is None or (self.since_ms is None and self.until_ms is None):
             return True
         begun = self.since_ms is None or timestamp_ms >= self.since_ms
         return begun and (self.until_ms is None or timestamp_ms < self.until_ms)

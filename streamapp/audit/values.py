@@ -8,6 +8,7 @@ auditor takes what the service did and only insists that it did one of the two.
 from __future__ import annotations
 
 import json
+import operator
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -87,20 +88,24 @@ def _refuse_constant(name: str) -> Any:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
-_TRANSFER = (
-    ("event_id", str), ("from_account", str), ("to_account", str), ("amount", int), ("currency", str),
-    ("occurred_at", str),
-)  # fmt: skip
-_LEG = (
-    ("event_id", str), ("transfer_id", str), ("leg", str), ("account", str), ("counterparty", str), ("amount", int),
-    ("currency", str), ("occurred_at", str),
-)  # fmt: skip
-_UPSERT = (
-    ("account", str), ("balances", dict), ("entries", int), ("transfer_id", str), ("leg", str), ("updated_at", str),
-)  # fmt: skip
-_REFUSAL = (
-    ("event_id", str), ("transfer_id", str), ("reason", str), ("from_account", str), ("to_account", str),
-    ("amount", int), ("currency", str), ("balance", int), ("entries", int), ("occurred_at", str),
+
+class _Shape:
+    """Declared fields in their order, with their types; the last one is the time."""
+
+    def __init__(self, **fields: type) -> None:
+        self.fields = fields
+        self.pick = operator.itemgetter(*fields)
+        self.types = tuple(fields.values())
+
+
+_TRANSFER = _Shape(event_id=str, from_account=str, to_account=str, amount=int, currency=str, occurred_at=str)
+_LEG = _Shape(
+    event_id=str, transfer_id=str, leg=str, account=str, counterparty=str, amount=int, currency=str, occurred_at=str
+)
+_UPSERT = _Shape(account=str, balances=dict, entries=int, transfer_id=str, leg=str, updated_at=str)
+_REFUSAL = _Shape(
+    event_id=str, transfer_id=str, reason=str, from_account=str, to_account=str, amount=int, currency=str, balance=int,
+    entries=int, occurred_at=str,
 )  # fmt: skip
 
 
@@ -133,27 +138,29 @@ def refusal(value: bytes | None) -> Refusal:
     return Refusal(*_fields(value, _REFUSAL))
 
 
-def _fields(value: bytes | None, shape: tuple[tuple[str, type], ...]) -> list[Any]:
-    """The declared fields in their order, times as microseconds; fields that are not declared are ignored."""
+def _fields(value: bytes | None, shape: _Shape) -> tuple[Any, ...]:
+    """The declared fields in their order, the time as microseconds; fields that are not declared are ignored."""
     document = _document(value)
-    found = []
-    for name, kind in shape:
-        try:
-            field = document[name]
-        except KeyError:
-            raise Malformed(f"{name} is missing") from None
-        if type(field) is not kind:  # not isinstance: `true` is no integer
-            raise Malformed(f"{name} is {_short(field)}, not {_KINDS[kind]}")
-        if isinstance(field, int) and not _SMALLEST <= field <= _LARGEST:
-            raise Malformed(f"{name} does not fit 64 bits")
-        found.append(microseconds(field) if name in _TIMES else field)
+    try:
+        found: tuple[Any, ...] = shape.pick(document)
+    except KeyError as exc:
+        raise Malformed(f"{exc.args[0]} is missing") from None
+    if tuple(map(type, found)) != shape.types:  # exactly: `true` is no integer
+        raise Malformed(_wrong_type(document, shape))
+    for field in found:
+        if field.__class__ is int and not _SMALLEST <= field <= _LARGEST:
+            raise Malformed(f"{_short(field)} does not fit 64 bits")
     if value is not None and b"\\u" in value:
         _refuse_surrogates(found)
-    return found
+    return *found[:-1], microseconds(found[-1])
+
+
+def _wrong_type(document: dict[str, Any], shape: _Shape) -> str:
+    name, kind = next((name, kind) for name, kind in shape.fields.items() if type(document[name]) is not kind)
+    return f"{name} is {_short(document[name])}, not {_KINDS[kind]}"
 
 
 _KINDS = {str: "text", int: "an integer", dict: "an object"}
-_TIMES = frozenset({"occurred_at", "updated_at"})
 
 
 def _document(value: bytes | None) -> dict[str, Any]:
@@ -176,11 +183,11 @@ def _document(value: bytes | None) -> dict[str, Any]:
     return document
 
 
-def _refuse_surrogates(found: list[Any]) -> None:
+def _refuse_surrogates(found: tuple[Any, ...]) -> None:
     """Half a surrogate pair can be escaped in JSON but is no UTF-8 text: it could never be a key."""
     try:
         for field in found:
-            if type(field) is str:
+            if isinstance(field, str):
                 field.encode()
     except UnicodeEncodeError:
         raise Malformed("half a surrogate pair is no UTF-8 text") from None
@@ -224,7 +231,7 @@ def unsettled(value: bytes) -> str | None:
     Asked only of a readable record that was dead-lettered all the same.
     """
     document = _document(value)
-    if any(document[name] == "" for name, kind in _TRANSFER if kind is str):
+    if "" in _TRANSFER.pick(document):
         return "an empty name"
     if not _TIME.fullmatch(document["occurred_at"]):
         return "RFC 3339, but not written in UTC with `Z`"
