@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import operator
 import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -25,7 +26,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?Z", re.ASCII)
 #: RFC 3339 too, but not as the contract writes it (UTC, `Z`).
 _OTHER_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_LONG_NUMBER = re.compile(rb"\d{19}")
 
 
 class Malformed(Exception):
@@ -208,13 +208,24 @@ def _brackets(value: bytes) -> int:
     return value.count(b"{") + value.count(b"[")
 
 
-def _depth(root: Any) -> int:
-    """Levels of objects and arrays in it, the outermost being the first."""
-    deepest, level = 0, [root]
+def _levels(root: Any) -> Iterator[list[Any]]:
+    """The objects and arrays in it, level by level, the outermost being the first; not by recursion, it may be deep."""
+    level = [root]
     while level := [part for part in level if isinstance(part, dict | list)]:
-        deepest += 1
-        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
-    return deepest
+        yield level
+        level = [inner for part in level for inner in _inside(part)]
+
+
+def _inside(part: Any) -> Iterable[Any]:
+    return part.values() if isinstance(part, dict) else part
+
+
+def _depth(root: Any) -> int:
+    return sum(1 for _ in _levels(root))
+
+
+def _fields_within(root: Any) -> Iterator[Any]:
+    return (field for level in _levels(root) for part in level for field in _inside(part))
 
 
 def _short(field: Any) -> str:
@@ -235,7 +246,7 @@ def unsettled(value: bytes) -> str | None:
         return "an empty name"
     if not _TIME.fullmatch(document["occurred_at"]):
         return "RFC 3339, but not written in UTC with `Z`"
-    if _LONG_NUMBER.search(value):
+    if any(type(field) is int and not _SMALLEST <= field <= _LARGEST for field in _fields_within(document)):
         return "an integer that may be beyond 64 bits, in a field that is ignored"
     if _depth(document) > MAX_DEPTH:
         return f"nested {MAX_DEPTH + 1} deep, if the outermost object is a level"

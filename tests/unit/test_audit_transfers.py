@@ -23,6 +23,8 @@ from streamapp.audit.terms import Cut, Expect, Terms
 from streamapp.audit.transfers import Judge
 
 PARTITIONS = 3
+
+Edit = Callable[["Log"], None]
 TOPICS = Topics()
 NOON_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
 TIME = "2026-01-01T11:00:00Z"
@@ -112,7 +114,7 @@ class Service:
         if topic == TOPICS.transfer:
             self.transfer(record)
         else:
-            leg = json.loads(record.value or b"")
+            leg = read(record)
             if leg["leg"] == "credit":
                 self.apply(leg)
         return True
@@ -123,7 +125,7 @@ class Service:
 
     def transfer(self, record: Record) -> None:
         try:
-            value = json.loads(record.value or b"")
+            value = read(record)
             _ = value["from_account"] + value["to_account"] + value["currency"] + value["occurred_at"]
             assert type(value["amount"]) is int
         except (ValueError, KeyError, TypeError, AssertionError):
@@ -250,6 +252,16 @@ def record(log: Log, topic: str, **fields: Any) -> Record:
     return found[0]
 
 
+def read(record: Record) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(record.value or b"")
+    return value
+
+
+def lose(log: Log) -> None:
+    for side in ("debit", "credit"):
+        log.drop(leg(log, "back", side))
+
+
 def leg(log: Log, transfer_id: str, side: str) -> Record:
     return record(log, "balances", transfer_id=transfer_id, leg=side)
 
@@ -271,8 +283,24 @@ def letter(log: Log, kind: str) -> Record:
     return found
 
 
-def with_header(record: Record, name: str, text: str) -> tuple[tuple[str, bytes | None], ...]:
-    return tuple({**dict(record.headers), name: text.encode()}.items())
+def say(name: str, text: str) -> Edit:
+    """Change what the dead letter of a KeyMismatch says."""
+
+    def edit(log: Log) -> None:
+        target = letter(log, "KeyMismatch")
+        log.replace(target, headers=tuple({**dict(target.headers), f"dlt-{name}": text.encode()}.items()))
+
+    return edit
+
+
+def bury(find: Callable[[Log], Record], kind: str) -> Edit:
+    """Dead-letter a record of any kind."""
+    return lambda log: Service(log, random.Random(1)).bury(find(log), kind)
+
+
+def elsewhere(record: Record) -> int:
+    """A partition the record is not in."""
+    return (record.partition + 1) % PARTITIONS
 
 
 def test_correct_history_passes_and_says_what_it_examined(log: Log) -> None:
@@ -289,9 +317,6 @@ def test_correct_history_passes_and_says_what_it_examined(log: Log) -> None:
     assert "repeat an event id" in report.notes[0]
 
 
-Edit = Callable[[Log], None]
-
-
 BROKEN: dict[str, tuple[Edit, str]] = {
     "missing debit leg": (lambda h: h.drop(leg(h, "rent", "debit")), "torn-unit"),
     "missing credit leg": (lambda h: h.drop(leg(h, "rent", "credit")), "torn-unit"),
@@ -302,16 +327,47 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     "money destroyed": (lambda h: h.drop(leg(h, "rent", "credit")), "money-destroyed"),
     "changed currency": (lambda h: h.alter(leg(h, "rent", "debit"), currency="USD"), "changed"),
     "changed counterparty": (lambda h: h.alter(leg(h, "rent", "debit"), counterparty="eve"), "changed"),
-    "changed leg time": (lambda h: h.alter(leg(h, "rent", "debit"), occurred_at="2026-01-01T11:00:00.000001Z"), "changed"),
+    "changed leg time": (
+        lambda h: h.alter(leg(h, "rent", "debit"), occurred_at="2026-01-01T11:00:00.000001Z"),
+        "changed",
+    ),
     "changed leg id": (lambda h: h.alter(leg(h, "rent", "debit"), event_id="rent"), "changed"),
     "missing upsert": (lambda h: h.drop(upsert(h, "back", "debit")), "missing-upsert"),
     "missing last upsert": (lambda h: h.drop(_last_upsert(h, b"ann")), "missing-upsert"),
     "gap by a missing upsert": (lambda h: h.drop(upsert(h, "fund-ann", "credit")), "order-gap"),
     "doubled upsert": (lambda h: h.repeat(upsert(h, "back", "debit")), "duplicate"),
-    "phantom leg": (lambda h: h.append("balances", "ann", {"event_id": "x:debit", "transfer_id": "x", "leg": "debit",
-                    "account": "ann", "counterparty": "bob", "amount": -5, "currency": "EUR", "occurred_at": TIME}), "phantom"),
-    "phantom upsert": (lambda h: h.append("account-balances", "ann", {"account": "ann", "balances": {"EUR": 0},
-                       "entries": 9, "transfer_id": "x", "leg": "debit", "updated_at": TIME}), "phantom"),
+    "phantom leg": (
+        lambda h: h.append(
+            "balances",
+            "ann",
+            {
+                "event_id": "x:debit",
+                "transfer_id": "x",
+                "leg": "debit",
+                "account": "ann",
+                "counterparty": "bob",
+                "amount": -5,
+                "currency": "EUR",
+                "occurred_at": TIME,
+            },
+        ),
+        "phantom",
+    ),
+    "phantom upsert": (
+        lambda h: h.append(
+            "account-balances",
+            "ann",
+            {
+                "account": "ann",
+                "balances": {"EUR": 0},
+                "entries": 9,
+                "transfer_id": "x",
+                "leg": "debit",
+                "updated_at": TIME,
+            },
+        ),
+        "phantom",
+    ),
     "phantom rejection": (lambda h: h.alter(refusal(h, "self"), transfer_id="x", event_id="x:rejected"), "phantom"),
     "refused with a wrong balance": (lambda h: h.alter(refusal(h, "more"), balance=399), "unjustified-refusal"),
     "refused with unseen entries": (lambda h: h.alter(refusal(h, "more"), entries=99), "unjustified-refusal"),
@@ -319,49 +375,68 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     "unknown reason": (lambda h: h.alter(refusal(h, "self"), reason="bored"), "wrong-reason"),
     "changed rejection": (lambda h: h.alter(refusal(h, "self"), amount=1), "changed"),
     "doubled rejection": (lambda h: h.repeat(refusal(h, "self")), "duplicate"),
-    "refused and posted": (lambda h: h.append("transfer-rejected", "ann", {**json.loads(refusal(h, "more").value or b""),
-                           "event_id": "rent:rejected", "transfer_id": "rent", "amount": 600}), "refused-and-posted"),
-    "posted without an amount": (lambda h: h.alter(record(h, "transfer", event_id="back"), amount=0), "unjustified-posting"),
+    "refused and posted": (
+        lambda h: h.append(
+            "transfer-rejected",
+            "ann",
+            {**read(refusal(h, "more")), "event_id": "rent:rejected", "transfer_id": "rent", "amount": 600},
+        ),
+        "refused-and-posted",
+    ),
+    "posted without an amount": (
+        lambda h: h.alter(record(h, "transfer", event_id="back"), amount=0),
+        "unjustified-posting",
+    ),
     "wrong key of a leg": (lambda h: h.replace(leg(h, "rent", "credit"), key=b"ann"), "misplaced"),
-    "wrong partition of a leg": (lambda h: h.move(leg(h, "back", "credit"), (partition_of(b"ann", PARTITIONS) + 1) % 3), "misplaced"),
+    "wrong partition of a leg": (
+        lambda h: h.move(leg(h, "back", "credit"), elsewhere(leg(h, "back", "credit"))),
+        "misplaced",
+    ),
     "wrong key of an upsert": (lambda h: h.replace(upsert(h, "rent", "credit"), key=b"eve"), "misplaced"),
     "wrong key of a rejection": (lambda h: h.replace(refusal(h, "self"), key=None), "misplaced"),
     "lost": (lambda h: h.drop(refusal(h, "self")), "lost"),
-    "lost posting": (lambda h: [h.drop(leg(h, "back", side)) for side in ("debit", "credit")] and None, "lost"),
+    "lost posting": (lose, "lost"),
     "input gone": (lambda h: h.drop(record(h, "transfer", event_id="back")), "phantom"),
     "no dead letter": (lambda h: h.drop(letter(h, "KeyMismatch")), "dlq-missing"),
     "no dead letter for a conflict": (lambda h: h.drop(letter(h, "EventIdConflict")), "dlq-missing"),
-    "dead letter for a good record": (lambda h: Service(h, random.Random()).bury(record(h, "transfer", event_id="back"), "Any"), "dlq-unjustified"),
-    "dead letter for a repeat": (lambda h: Service(h, random.Random()).bury(_repeat(h), "EventIdConflict"), "dlq-unjustified"),
-    "dead letter of nothing": (lambda h: h.replace(letter(h, "KeyMismatch"), headers=with_header(letter(h, "KeyMismatch"), "dlt-original-offset", "999")), "phantom"),
+    "dead letter for a good record": (bury(lambda h: record(h, "transfer", event_id="back"), "Any"), "dlq-unjustified"),
+    "dead letter for a repeat": (bury(lambda h: _repeat(h), "EventIdConflict"), "dlq-unjustified"),
+    "dead letter of nothing": (say("original-offset", "999"), "phantom"),
     "dead letter without a source": (lambda h: h.replace(letter(h, "KeyMismatch"), headers=()), "phantom"),
     "doubled dead letter": (lambda h: h.repeat(letter(h, "KeyMismatch")), "duplicate"),
     "changed bytes in a dead letter": (lambda h: h.replace(letter(h, "WrongPartition"), value=b"{}"), "dlq-altered"),
     "null dead letter": (lambda h: h.replace(letter(h, "WrongPartition"), value=None), "dlq-altered"),
     "changed key of a dead letter": (lambda h: h.replace(letter(h, "WrongPartition"), key=b"eve"), "dlq-altered"),
-    "wrong kind of a dead letter": (lambda h: h.replace(letter(h, "KeyMismatch"), headers=with_header(letter(h, "KeyMismatch"), "dlt-exception-fqcn", "a.WrongPartition")), "dlq-altered"),
-    "wrong group in a dead letter": (lambda h: h.replace(letter(h, "KeyMismatch"), headers=with_header(letter(h, "KeyMismatch"), "dlt-original-consumer-group", "x")), "dlq-altered"),
-    "wrong time in a dead letter": (lambda h: h.replace(letter(h, "KeyMismatch"), headers=with_header(letter(h, "KeyMismatch"), "dlt-original-timestamp", "1")), "dlq-altered"),
-    "wrong partition of a dead letter": (lambda h: h.move(letter(h, "KeyMismatch"), (letter(h, "KeyMismatch").partition + 1) % 3), "dlq-altered"),
-    "long message in a dead letter": (lambda h: h.replace(letter(h, "KeyMismatch"), headers=with_header(letter(h, "KeyMismatch"), "dlt-exception-message", "x" * 1025)), "dlq-altered"),
+    "wrong kind of a dead letter": (say("exception-fqcn", "a.WrongPartition"), "dlq-altered"),
+    "wrong group in a dead letter": (say("original-consumer-group", "x"), "dlq-altered"),
+    "wrong time in a dead letter": (say("original-timestamp", "1"), "dlq-altered"),
+    "wrong partition of a dead letter": (
+        lambda h: h.move(letter(h, "KeyMismatch"), elsewhere(letter(h, "KeyMismatch"))),
+        "dlq-altered",
+    ),
+    "long message in a dead letter": (say("exception-message", "x" * 1025), "dlq-altered"),
     "garbage in balances": (lambda h: h.append("balances", "ann", b"?"), "dlq-missing"),
     "garbage in account-balances": (lambda h: h.append("account-balances", "ann", b"?"), "malformed"),
     "garbage in transfer-rejected": (lambda h: h.append("transfer-rejected", "ann", b"[]"), "malformed"),
-    "dead letter of a leg": (lambda h: Service(h, random.Random()).bury(leg(h, "rent", "credit"), "EventIdConflict"), "dlq-unjustified"),
+    "dead letter of a leg": (bury(lambda h: leg(h, "rent", "credit"), "EventIdConflict"), "dlq-unjustified"),
     "wrong entries": (lambda h: h.alter(upsert(h, "back", "debit"), entries=7), "order-gap"),
     "wrong balance": (lambda h: h.alter(upsert(h, "fund-bob", "credit"), balances={"EUR": 501}), "table-not-fold"),
-    "a currency too many": (lambda h: h.alter(upsert(h, "fund-bob", "credit"), balances={"EUR": 500, "USD": 1}), "table-not-fold"),
+    "a currency too many": (
+        lambda h: h.alter(upsert(h, "fund-bob", "credit"), balances={"EUR": 500, "USD": 1}),
+        "table-not-fold",
+    ),
     "wrong updated_at": (lambda h: h.alter(upsert(h, "rent", "credit"), updated_at="2026-01-01T11:00:01Z"), "changed"),
     "swapped debits": (lambda h: h.swap(leg(h, "fund-ann", "debit"), leg(h, "fund-bob", "debit")), "order-inversion"),
-    "credits applied out of order": (lambda h: h.swap(leg(h, "fund-ann", "credit"), leg(h, "dollars", "credit")), "order-inversion"),
+    "credits applied out of order": (
+        lambda h: h.swap(leg(h, "fund-ann", "credit"), leg(h, "dollars", "credit")),
+        "order-inversion",
+    ),
     "rejected out of order": (lambda h: h.alter(refusal(h, "more"), entries=2, balance=1000), "order-inversion"),
-}  # fmt: skip
+}
 
 
 def _last_upsert(log: Log, key: bytes) -> Record:
-    return max(
-        (r for r in log.all("account-balances") if r.key == key), key=lambda r: json.loads(r.value or b"")["entries"]
-    )
+    return max((r for r in log.all("account-balances") if r.key == key), key=lambda r: read(r)["entries"])
 
 
 def _repeat(log: Log) -> Record:
@@ -583,15 +658,11 @@ def any_edit(log: Log, rng: random.Random) -> str:
     target = rng.choice(log.all(topic))
     kinds = ["drop", "repeat", "move", "key", "value"]
     if topic == TOPICS.transfer:
-        effective = {
-            json.loads(r.value or b"")["transfer_id"]
-            for name in ("balances", "transfer-rejected")
-            for r in log.all(name)
-        }
+        effective = {read(r)["transfer_id"] for name in ("balances", "transfer-rejected") for r in log.all(name)}
         first: dict[Any, Record] = {}
         for candidate in log.all(topic):
             try:
-                value = json.loads(candidate.value or b"")
+                value = read(candidate)
                 if value["event_id"] in effective:
                     first.setdefault((candidate.key, value["event_id"]), candidate)
             except (ValueError, KeyError, TypeError):
@@ -619,7 +690,7 @@ def other_value(log: Log, target: Record, rng: random.Random) -> str:
     if target.topic.endswith("-dlt"):
         log.replace(target, value=(target.value or b"") + b" ")
         return "bytes"
-    value = json.loads(target.value or b"")
+    value = read(target)
     name = rng.choice([name for name in value if target.topic != TOPICS.rejected or name != "entries"])
     old = value[name]
     if name in ("occurred_at", "updated_at"):
@@ -663,6 +734,6 @@ def test_cut_through_a_running_service_passes(seed: int) -> None:
 
 def _settled(record: Record, due: list[Record]) -> bool:
     """Whether the upsert's leg is below the cut."""
-    value = json.loads(record.value or b"")
-    legs = [json.loads(leg.value or b"") for leg in due]
+    value = read(record)
+    legs = [read(leg) for leg in due]
     return any(leg["transfer_id"] == value["transfer_id"] and leg["leg"] == value["leg"] for leg in legs)
