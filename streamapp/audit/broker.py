@@ -74,6 +74,7 @@ class Broker:
         self._error = error.str()
 
     def _unreachable(self) -> Unreachable:
+        self._admin.poll(0)  # librdkafka tells its errors only when it is asked
         because = f" The last error: {self._error}" if self._error else ""
         return Unreachable(f"no Kafka broker answered at {self._address} within {self._timeout_s:g} s.{because}")
 
