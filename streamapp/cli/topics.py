@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import typer
+from rich.table import Table
 
 from streamapp.cli import output
 from streamapp.ops import topics as ops
 from streamapp.settings import load
-from streamapp.topics import Difference
+from streamapp.topics import Difference, Remedy
+
+_TABLE_WIDTH = 160
 
 
 def register(app: typer.Typer) -> None:
@@ -67,7 +70,7 @@ def _print_applied(applied: ops.Applied) -> None:
     for change in applied.altered:
         changes.add_row(change.topic, f"{change.setting}: {change.actual} -> {change.wanted}")
     if changes.row_count:
-        output.out.print(changes)
+        _print_table(changes)
     if applied.left:
         output.note("left as it was, because only a person can decide it:")
         _print_differences(applied.left)
@@ -76,10 +79,21 @@ def _print_applied(applied: ops.Applied) -> None:
 
 
 def _print_differences(found: Iterable[Difference]) -> None:
-    shown = output.table("topic", "setting", "wanted", "actual", "what to do")
+    """What differs, then each piece of advice once, with the topics it is for."""
+    shown = output.table("topic", "setting", "wanted", "actual", "mended by")
+    advice: dict[str, list[str]] = {}
     for each in found:
-        shown.add_row(each.topic, each.setting, each.wanted, each.actual, each.advice)
-    output.out.print(shown)
+        by = "you" if each.remedy is Remedy.PERSON else "topics apply"
+        shown.add_row(each.topic, each.setting, each.wanted, each.actual, by)
+        advice.setdefault(each.advice, []).append(each.topic)
+    _print_table(shown)
+    for sentence, names in advice.items():
+        output.out.print(f"\n{', '.join(names)}:\n  {sentence}", markup=False)
+
+
+def _print_table(table: Table) -> None:
+    # In a pipe the console is 80 columns wide, and would cut the names short.
+    output.out.print(table, width=max(output.out.width, _TABLE_WIDTH), crop=False)
 
 
 def _row(difference: Difference) -> dict[str, Any]:
