@@ -178,7 +178,7 @@ def _wrong_partitions(spec: TopicSpec, topic: ActualTopic, existing: Iterable[Ac
 def _too_few_copies(spec: TopicSpec, topic: ActualTopic) -> Difference:
     wanted, actual = str(spec.replication_factor), str(topic.replication_factor)
     advice = (
-        "Add replicas with Kafka's own kafka-reassign-partitions.sh and apply again, or accept the risk with "
+        "Add replicas with Kafka's tool kafka-reassign-partitions, then apply again, or accept the risk with "
         f"{PREFIX}REPLICATION_FACTOR={actual}."
     )
     return Difference(spec.name, "replication factor", wanted, actual, Remedy.PERSON, advice)

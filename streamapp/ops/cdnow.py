@@ -23,6 +23,7 @@ import msgspec
 import platformdirs
 
 from streamapp.errors import ConfigurationError, StreamAppError, Unavailable
+from streamapp.records import Transfer
 
 WHEEL = "lifetimes==0.11.3"
 WHEEL_SHA256 = "261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8"
@@ -44,17 +45,6 @@ class Purchase(NamedTuple):
     customer: str
     day: date
     cents: int
-
-
-class Transfer(msgspec.Struct):
-    """A record of the topic `transfer`, in the contract's order of fields."""
-
-    event_id: str
-    from_account: str
-    to_account: str
-    amount: int
-    currency: str
-    occurred_at: str
 
 
 def transfers(path: Path | None = None) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.errors import ConfigurationError, RecordError
 from streamapp.ops.connection import REACH_TIMEOUT_S, Listener, client_arguments, reach
 from streamapp.ops.lines import Line
+from streamapp.records import Transfer
 from streamapp.settings import Settings
 from streamapp.topics import MAX_BATCH_BYTES, MAX_RECORD_BYTES
 
@@ -46,7 +47,7 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "transfers": Kind("transfer", "from_account"),
+    "transfers": Kind("transfer", Transfer.KEY),
 }
 
 
