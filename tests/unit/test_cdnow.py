@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import sys
 import zipfile
@@ -108,7 +107,7 @@ def test_a_failed_fetch_says_so_and_leaves_nothing(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sys, "executable", fake_python(tmp_path, "echo 'ERROR: no network' >&2; exit 1"))
     with pytest.raises(Unavailable, match="no network"):
         fetch(tmp_path / "cache")
-    assert os.listdir(tmp_path / "cache") == []
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_hanging_fetch_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
