@@ -51,6 +51,7 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file so that a reader, and a crash, find the old content or the new one, never a part."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        partial.unlink(missing_ok=True)
         partial.touch(mode)
         partial.write_bytes(content)
         partial.replace(path)
