@@ -86,7 +86,15 @@ def _refuse_constant(name: str) -> Any:
     raise Malformed(f"{name} is not JSON")
 
 
+def _bounded_integer(text: str) -> int:
+    """An integer of any length: one that Python would not even convert is beyond 64 bits, and that is enough."""
+    return int(text) if len(text) < 100 else 1 << 300
+
+
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_PATIENT_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_bounded_integer)
+#: Python refuses to convert integers of more digits than this; only such records need the patient decoder.
+_LONG_INTEGER = re.compile(r"\d{4000}")
 
 
 class _Shape:
@@ -150,8 +158,8 @@ def _fields(value: bytes | None, shape: _Shape) -> tuple[Any, ...]:
     for field in found:
         if field.__class__ is int and not _SMALLEST <= field <= _LARGEST:
             raise Malformed(f"{_short(field)} does not fit 64 bits")
-    if value is not None and b"\\u" in value:
-        _refuse_surrogates(found)
+    if value is not None and b"\\u" in value and not all(_is_utf8(field) for field in found if isinstance(field, str)):
+        raise Malformed("half a surrogate pair is no UTF-8 text")
     return *found[:-1], microseconds(found[-1])
 
 
@@ -169,12 +177,14 @@ def _document(value: bytes | None) -> dict[str, Any]:
     if len(value) > MAX_VALUE_BYTES:
         raise Malformed(f"{len(value):,} bytes are over 1 MiB")
     try:
-        document = _DECODER.decode(value.decode())
+        text = value.decode()
+        patient = len(text) > 4_000 and _LONG_INTEGER.search(text)
+        document = (_PATIENT_DECODER if patient else _DECODER).decode(text)
     except UnicodeDecodeError as exc:
         raise Malformed(f"not UTF-8: {exc.reason} at byte {exc.start}") from None
     except RecursionError:
         raise Malformed(f"nested deeper than {MAX_DEPTH}") from None
-    except ValueError as exc:  # not JSON, or an integer of thousands of digits
+    except ValueError as exc:
         raise Malformed(f"not JSON: {exc}") from None
     if type(document) is not dict:
         raise Malformed(f"{_short(document)} is no object")
@@ -183,14 +193,13 @@ def _document(value: bytes | None) -> dict[str, Any]:
     return document
 
 
-def _refuse_surrogates(found: tuple[Any, ...]) -> None:
-    """Half a surrogate pair can be escaped in JSON but is no UTF-8 text: it could never be a key."""
+def _is_utf8(text: str) -> bool:
+    """False for half a surrogate pair: it can be escaped in JSON, but is no UTF-8 and could never be a key."""
     try:
-        for field in found:
-            if isinstance(field, str):
-                field.encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise Malformed("half a surrogate pair is no UTF-8 text") from None
+        return False
+    return True
 
 
 @lru_cache(maxsize=1 << 16)
@@ -199,7 +208,10 @@ def microseconds(text: str) -> int:
     if not _TIME.fullmatch(text) and not _OTHER_TIME.fullmatch(text):
         raise Malformed(f"{_short(text)} is no RFC 3339 time in UTC")
     try:
-        return (datetime.fromisoformat(text.upper()) - _EPOCH) // _MICROSECOND
+        instant = text.upper()
+        if instant[17:19] == "60":  # a leap second, which POSIX time does not know: the second before it
+            instant = f"{instant[:17]}59{instant[19:]}"
+        return (datetime.fromisoformat(instant) - _EPOCH) // _MICROSECOND
     except ValueError as exc:
         raise Malformed(f"{text!r} is no time: {exc}") from None
 
@@ -246,8 +258,12 @@ def unsettled(value: bytes) -> str | None:
         return "an empty name"
     if not _TIME.fullmatch(document["occurred_at"]):
         return "RFC 3339, but not written in UTC with `Z`"
+    if document["occurred_at"][17:19] == "60":
+        return "a leap second"
     if any(type(field) is int and not _SMALLEST <= field <= _LARGEST for field in _fields_within(document)):
         return "an integer that may be beyond 64 bits, in a field that is ignored"
+    if any(isinstance(field, str) and not _is_utf8(field) for field in _fields_within(document)):
+        return "half a surrogate pair in a field that is ignored"
     if _depth(document) > MAX_DEPTH:
         return f"nested {MAX_DEPTH + 1} deep, if the outermost object is a level"
     return None

@@ -155,7 +155,7 @@ class _Transaction:
 
 @pytest.fixture
 def ledger(kafka: Any, topic_prefix: str) -> Iterator[Ledger]:
-    made = Ledger(kafka.bootstrap, topic_prefix)
+    made = Ledger(kafka.bootstrap, f"{topic_prefix}-")
     made.create()
     yield made
 

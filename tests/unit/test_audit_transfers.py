@@ -336,6 +336,7 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     "missing last upsert": (lambda h: h.drop(_last_upsert(h, b"ann")), "missing-upsert"),
     "gap by a missing upsert": (lambda h: h.drop(upsert(h, "fund-ann", "credit")), "order-gap"),
     "doubled upsert": (lambda h: h.repeat(upsert(h, "back", "debit")), "duplicate"),
+    "upsert without its leg": (lambda h: h.drop(leg(h, "rent", "credit")), "phantom"),
     "phantom leg": (
         lambda h: h.append(
             "balances",
@@ -432,6 +433,10 @@ BROKEN: dict[str, tuple[Edit, str]] = {
         "order-inversion",
     ),
     "rejected out of order": (lambda h: h.alter(refusal(h, "more"), entries=2, balance=1000), "order-inversion"),
+    "rejected behind a younger transfer": (
+        lambda h: h.alter(refusal(h, "self"), entries=3, balance=1000),
+        "order-inversion",
+    ),
 }
 
 
