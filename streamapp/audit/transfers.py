@@ -233,16 +233,16 @@ class Judge:
                 self._findings.violate("money", name, None, f"{topic} adds up to {excess} {currency}, not to 0")
 
     def _notes(self) -> list[str]:
-        summary, notes = self._summary, []
+        """What a reader of the verdict should know beside it."""
+        summary, expect, notes = self._summary, self._terms.expect, []
         if repeats := summary.duplicates + summary.conflicts:
-            how = "each is a transfer of its own" if self._terms.expect == "each" else "they must have no effect"
-            notes.append(f"{repeats:,} records of the input repeat an event id of the same sender: {how} "
-                         f"(--expect {self._terms.expect}).")  # fmt: skip
-        if self._causes.unsettled:
-            notes.append(f"{self._causes.unsettled:,} dead letters are of records the contract leaves open.")
+            how = "each is a transfer of its own" if expect == "each" else "they must have no effect"
+            notes.append(f"Records that repeat an event id of the same sender: {repeats:,}; {how} (--expect {expect}).")
+        if open_cases := self._causes.unsettled:
+            notes.append(f"Dead letters of records the contract neither allows nor forbids: {open_cases:,}.")
         if summary.in_flight:
             notes.append(
-                f"{summary.in_flight:,} transfers are younger than this audit's cut: nothing is required of them yet."
+                f"Transfers younger than this audit's cut, which may still miss effects: {summary.in_flight:,}."
             )
         return notes
 
