@@ -144,21 +144,26 @@ class Watch:
 
 
 def show(report: Report) -> None:
-    """The report for people, the verdict first and last seen."""
-    print_ = output.out.print
+    """The report for people, the verdict last: it is what stays on the screen."""
     if report.records_read:
-        print_(_summary(report))
-        print_()
-        print_(_checks(report))
-        print_()
+        for made in (_summary(report), _checks(report)):
+            output.out.print(made)
+            output.out.print()
     for name, count in report.findings.named.most_common():
         _violations(report, name, count)
-    for line in report.notes:
-        print_(line, markup=False)
-    text = _sentence(report)
-    print_(f"[{_LOOK[report.verdict]}]{report.verdict}[/]  {escape(text)}")
+    for note in report.notes:
+        _line(note)
+    output.out.print(str(report.verdict), style=_LOOK[report.verdict], end="  ")
+    _line(_sentence(report))
     for reason in report.reasons if report.verdict is Verdict.UNKNOWN else ():
-        print_(f"  {reason}", markup=False)
+        _line(f"  {reason}")
+
+
+def _line(text: str, style: str | None = None) -> None:
+    """Text that may hold anything a record held: no markup, and nothing that would steer the terminal."""
+    if not text.isprintable():
+        text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    output.out.print(text, style=style, markup=False, emoji=False)
 
 
 def _summary(report: Report) -> Any:
@@ -195,17 +200,16 @@ def _checks(report: Report) -> Any:
 
 
 def _violations(report: Report, name: str, count: int) -> None:
-    print_ = output.out.print
-    print_(f"[bold red]{name}[/] x {count:,}  [dim]{VIOLATIONS[name]}[/]")
+    output.out.print(f"[bold red]{name}[/] x {count:,}  [dim]{VIOLATIONS[name]}[/]")
     kept = report.findings.stories[name]
     for story in kept:
         first, *records = story.lines
-        print_(f"  {first}", markup=False)
+        _line(f"  {first}")
         for record in records:
-            print_(f"      {record}", markup=False, style="dim")
+            _line(f"      {record}", style="dim")
     if count > len(kept):
-        print_(f"  ... and {count - len(kept):,} more")
-    print_()
+        _line(f"  ... and {count - len(kept):,} more")
+    output.out.print()
 
 
 def _sentence(report: Report) -> str:
