@@ -19,7 +19,7 @@ _SIGNS = (
 )
 
 #: What the servers write last when they were asked to end: Kafka, PostgreSQL.
-_FAREWELLS = ("shut down completed", "database system is shut down")
+_FAREWELLS = ("App info kafka.server", "database system is shut down")
 
 
 def cause(exit_code: int | None, log: Sequence[str]) -> str:

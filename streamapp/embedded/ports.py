@@ -46,6 +46,13 @@ def near(wanted: int, taken: Collection[int] = ()) -> int:
     return any_free(taken)
 
 
+def choose(wanted: int | None, usual: int, option: str, taken: Collection[int] = ()) -> int:
+    """A port by what was asked for: None looks from the usual one on, 0 takes any, a number must be free."""
+    if wanted is None:
+        return near(usual, taken)
+    return require(wanted, option) if wanted else any_free(taken)
+
+
 def require(port: int, option: str) -> int:
     """This very port. Raises `ConfigurationError`, naming who has it and the option to change."""
     if not 0 < port < 65536:

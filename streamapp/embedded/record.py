@@ -82,6 +82,10 @@ class Lock:
         self._file: BufferedRandom | None = None
 
     @property
+    def is_held(self) -> bool:
+        return self._file is not None
+
+    @property
     def descriptor(self) -> int:
         assert self._file is not None, "the lock is not held"
         return self._file.fileno()
