@@ -184,18 +184,19 @@ def _print(found: Status, json: bool) -> None:
         return output.emit_json(msgspec.to_builtins(found))
     if found.state == "stopped":
         return output.out.print(f"nothing runs in {found.data_dir}", markup=False)
-    table = output.table("server", "state", "port ", "pid ", "memory ", "log")
+    table = output.table("server", "state", "port ", "pid ", "memory ")
     for server in found.servers:
         memory = "" if server.memory_mib is None else f"{server.memory_mib} MiB"
-        table.add_row(server.name, server.state, str(server.port), str(server.pid), memory, server.log)
+        table.add_row(server.name, server.state, str(server.port), str(server.pid), memory)
     output.out.print(table)
     if found.broker:
         output.out.print(f"Kafka       {found.broker} (version {found.kafka_version})", markup=False)
     if found.database_url:
         output.out.print(f"PostgreSQL  {found.database_url}", markup=False)
+    output.out.print(f"data, logs  {found.data_dir}", markup=False)
     for server in found.servers:
         if server.state == "ended":
-            output.out.print(f"{server.name} ended: {server.cause}. Its log ends:", markup=False)
+            output.out.print(f"{server.name} ended: {server.cause}. Its log, {server.log}, ends:", markup=False)
             for line in server.last_words:
                 output.out.print(f"  | {line[:200]}", markup=False)
     return None

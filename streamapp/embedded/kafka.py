@@ -135,12 +135,12 @@ class Node:
         """The exit code of one that ended; None if it runs, or if another process started it."""
         return None if self._child is None or self.is_alive() else self._child.wait(STOP_TIMEOUT_S)
 
-    def last_words(self) -> list[str]:
+    def last_words(self, lines: int = 12) -> list[str]:
         """The end of its log, and what the JVM itself had to say."""
-        return process.tail(self.log) + process.tail(self.directory / "jvm.log", 6)
+        return process.tail(self.log, lines) + process.tail(self.directory / "jvm.log", lines // 2)
 
     def cause_of_death(self) -> str:
-        return death.cause(self.reap(), self.last_words())
+        return death.cause(self.reap(), self.last_words(death.LINES))
 
 
 class Kafka:
@@ -195,6 +195,7 @@ class Kafka:
         `on_spawn` is called as soon as there are processes to be known. Raises `ConfigurationError` (directory,
         port), `StoreError` (disk full) or `Unavailable` (it died or did not answer, with the end of its log).
         """
+        java()  # before anything is fetched for it
         self._jars = jars.ensure(on_progress=self._on_progress)
         for tries_left in reversed(range(_PORT_TRIES)):
             try:

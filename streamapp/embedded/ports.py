@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection
 
-import psutil  # type: ignore[import-untyped]
-
 from streamapp.errors import ConfigurationError
 
 HOST = "127.0.0.1"
@@ -67,6 +65,8 @@ def require(port: int, option: str) -> int:
 
 def holder(port: int) -> str:
     """Who listens on the port, as far as the system tells us."""
+    import psutil  # type: ignore[import-untyped]  # of the extra `embedded`
+
     try:
         for connection in psutil.net_connections(kind="tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:

