@@ -51,14 +51,14 @@ class MemoryStorage:
     def __init__(self, name: str, *, segmented: bool) -> None:
         self._name = name
         self._rows: dict[int, Rows] = {} if segmented else {FOREVER: Rows()}
-        self._closed = False
+        self.closed = False
         self.segments: list[int] = list(self._rows)
         self.checkpoint: int | None = None
 
     def open(self) -> None:
-        if not self._closed:
+        if not self.closed:
             raise ConfigurationError(f"{self._name} is open already; close it first")
-        self._closed = False
+        self.closed = False
 
     @property
     def get(self) -> Callable[[bytes], bytes | None]:
@@ -102,10 +102,10 @@ class MemoryStorage:
         return sum(len(rows.values) for rows in self._rows.values())
 
     def close(self) -> None:
-        self._closed = True
+        self.closed = True
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self.closed:
             raise UnitEnded(f"{self._name} is closed")
 
 
@@ -129,6 +129,9 @@ class MemoryState:
 
     def wipe(self, table: str, partition: int) -> None:
         """Forget what this partition stored. Close it first."""
+        _, storage = self._stored.get((table, partition), (None, None))
+        if storage is not None and not storage.closed:
+            raise ConfigurationError(f"{table}[{partition}] is open; close it before it is wiped.")
         self._stored.pop((table, partition), None)
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Ended(dict[bytes, "bytes | None"]):
     def _refuse(self, *_: object) -> NoReturn:
         raise UnitEnded(self._why)
 
-    __contains__ = __getitem__ = __setitem__ = __iter__ = get = items = update = _refuse  # type: ignore[assignment]
+    __contains__ = __getitem__ = __setitem__ = __iter__ = get = keys = items = update = _refuse  # type: ignore[assignment]
 
 
 def in_range(overlay: Overlay, start: bytes, stop: bytes | None) -> list[Change]:

@@ -186,9 +186,8 @@ class RocksStorage:
 
         A disk that refuses the flush is no error here: the write-ahead log holds every commit.
         """
-        families, self._families = self._families, {}
         self._handles.clear()
-        for database in (*families.values(), self._db):
+        for database in (*self._families.values(), self._db):
             try:
                 database.close()
             except DbClosedError:
