@@ -128,7 +128,7 @@ def test_any_flipped_byte_is_noticed_or_harmless(written: Path, tmp_path: Path) 
     noticed = set()
     for name in files(written):
         size = (written / "balances" / "0" / name).stat().st_size
-        for _ in range(8):
+        for _ in range(6):
             position = stream.randrange(size)
 
             def flip(file: Path, position: int = position) -> None:

@@ -1,4 +1,4 @@
-"""One owner, its own files only, nothing left behind, and a full disk that is said and harms nothing."""
+"""One owner, its own files only, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from streamapp.errors import ConfigurationError, StateCorrupted, StoreError
+from streamapp.errors import ConfigurationError, StateCorrupted
 from streamapp.state import DirectoryInUse, Identity, MemoryState, SharedMemory, StateDirectory
 
 IDENTITY = Identity("app", "balances", 0, "app-balances-changelog", "topic-id-1")
@@ -186,71 +185,3 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     assert threads() <= running
     assert threading.active_count() == python_threads
     assert memory.write_buffers.get_usage() < 1 << 20
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("a disk of 8 MiB is a tmpfs, and mounting one needs root")
-    command = ["/usr/bin/mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("a tmpfs cannot be mounted here")
-    yield path
-    subprocess.run(["/usr/bin/umount", str(path)], check=True)
-
-
-def test_a_full_disk_stops_the_commit_and_harms_nothing(small_disk: Path) -> None:
-    state = StateDirectory(small_disk / "state", "app")
-    partition = state.open_partition(IDENTITY)
-    for n in range(1, 4):
-        unit = partition.begin()
-        for key in range(100):
-            unit.set(b"%d" % key, b"%d" % n)
-        unit.merge()
-        partition.commit(n)
-
-    unit = partition.begin()
-    for key in range(400):
-        unit.set(b"%d" % key, os.urandom(50_000))
-    unit.merge()
-    pending = dict(partition.changes())
-    with pytest.raises(StoreError, match="No space left"):
-        partition.commit(4)
-    assert dict(partition.changes()) == pending
-    assert partition.checkpoint == 3
-    assert partition.committed.get(b"0") == b"3"
-    assert partition.committed.get(b"200") is None
-    state.close()
-
-    state = StateDirectory(small_disk / "state", "app")
-    partition = state.open_partition(IDENTITY)
-    assert partition.checkpoint == 3
-    assert dict(partition.committed.items()) == {b"%d" % key: b"3" for key in range(100)}
-    unit = partition.begin()
-    unit.set(b"0", b"4")
-    unit.merge()
-    partition.commit(4)
-    assert partition.committed.get(b"0") == b"4"
-    state.close()
-
-
-def test_a_full_disk_stops_a_restore_and_the_start(small_disk: Path) -> None:
-    state = StateDirectory(small_disk / "state", "app")
-    partition = state.open_partition(IDENTITY)
-    with pytest.raises(StoreError, match="No space left"):
-        partition.restore(((b"%d" % n, os.urandom(1_000)) for n in range(20_000)), 20_000)
-    assert partition.checkpoint is None
-    state.close()
-    (small_disk / "filler").write_bytes(b"")
-    with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space left"):
-        while True:
-            filler.write(b"\0" * 4096)
-    with pytest.raises(StoreError):
-        state = StateDirectory(small_disk / "state", "app")
-        try:
-            state.open_partition(replace(IDENTITY, partition=1))
-        finally:
-            state.close()
-    assert not [name for name in descriptors() if str(small_disk) in name]

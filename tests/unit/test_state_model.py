@@ -142,5 +142,5 @@ class PartitionModel(RuleBasedStateMachine):
         shutil.rmtree(self.root)
 
 
-PartitionModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None, derandomize=True)
+PartitionModel.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None, derandomize=True)
 TestPartitionModel = PartitionModel.TestCase
