@@ -85,8 +85,8 @@ class RocksStorage:
             raise
 
     def _opened(self, names: list[str], *, create: bool) -> Rdict:
-        families = {name: self._memory.options(create=create) for name in names}
-        return Rdict(str(self._path), options=families["default"], column_families=families)
+        families = {name: self._memory.family_options() for name in names}
+        return Rdict(str(self._path), self._memory.database_options(create=create), families)
 
     def _load(self) -> None:
         try:
@@ -159,7 +159,7 @@ class RocksStorage:
 
     def add_segment(self, end_s: int) -> None:
         try:
-            self._db.create_column_family(_family(end_s), self._memory.options(create=True))
+            self._db.create_column_family(_family(end_s), self._memory.family_options())
             self._attach(end_s)
         except Exception as error:
             raise translated(error, self._name) from error

@@ -26,13 +26,14 @@ FLUSHED, COMMITS, FILLER = 30, 45, 40
 WRITER = """
 import os, sys
 from pathlib import Path
-from streamapp.state import Identity, StateDirectory
+from streamapp.state import SharedMemory, StateDirectory
 import test_state_corruption as t
 
-state = StateDirectory(Path(sys.argv[1]), "app")
+buffers, reopen = int(sys.argv[2]), sys.argv[3] == "reopen"
+state = StateDirectory(Path(sys.argv[1]), "app", SharedMemory(1 << 20, buffers))
 partition = state.open_partition(t.IDENTITY)
 for n in range(1, t.COMMITS + 1):
-    if n in (t.FLUSHED // 2, t.FLUSHED):
+    if reopen and n in (t.FLUSHED // 2, t.FLUSHED):
         partition.close()
         partition = state.open_partition(t.IDENTITY)
     unit = partition.begin()
@@ -68,13 +69,16 @@ def completed(found: dict[bytes, bytes], checkpoint: int) -> dict[bytes, bytes]:
     return {key: value for key, value in folded.items() if value is not None}
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("corruption") / "state"
+def killed_writer(path: Path, write_buffer_bytes: int, reopen: str) -> Path:
     here = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    command = [sys.executable, "-c", WRITER, str(path)]
+    command = [sys.executable, "-c", WRITER, str(path), str(write_buffer_bytes), reopen]
     subprocess.run(command, check=True, timeout=60, env={**os.environ, "PYTHONPATH": here})
     return path
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return killed_writer(tmp_path_factory.mktemp("corruption") / "state", 64 << 20, "reopen")
 
 
 def damaged(written: Path, tmp_path: Path, name: str, damage: Callable[[Path], None]) -> Path:
@@ -128,7 +132,7 @@ def test_any_flipped_byte_is_noticed_or_harmless(written: Path, tmp_path: Path) 
     noticed = set()
     for name in files(written):
         size = (written / "balances" / "0" / name).stat().st_size
-        for _ in range(6):
+        for _ in range(4):
             position = stream.randrange(size)
 
             def flip(file: Path, position: int = position) -> None:
@@ -161,7 +165,7 @@ def test_every_byte_of_a_table_counts(written: Path, tmp_path: Path) -> None:
         content[start : start + 64] = stream.randbytes(len(content[start : start + 64]))
         file.write_bytes(content)
 
-    for _ in range(20):
+    for _ in range(10):
         assert outcome(damaged(written, tmp_path, table, smear)) in ("corrupted", str(COMMITS))
 
 
@@ -179,10 +183,16 @@ def test_a_truncated_file_is_noticed_or_an_older_checkpoint(written: Path, tmp_p
             assert result == "corrupted" or fold(int(result)), name
 
 
-def test_a_manifest_cut_anywhere_never_shows_a_checkpoint_newer_than_its_values(written: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flushed_by", ["closing", "a full log"])
+def test_a_manifest_cut_anywhere_never_shows_a_checkpoint_newer_than_its_values(
+    written: Path, tmp_path: Path, flushed_by: str
+) -> None:
+    if flushed_by == "a full log":
+        written = killed_writer(tmp_path / "written", 64 << 10, "")
+        assert any(name.endswith(".sst") for name in files(written))
     name = next(name for name in files(written) if name.startswith("MANIFEST"))
     size = (written / "balances" / "0" / name).stat().st_size
-    for length in range(size - 1, 0, -max(1, size // 60)):
+    for length in range(size - 1, 0, -max(1, size // 25)):
         outcome(damaged(written, tmp_path, name, lambda file, length=length: os.truncate(file, length)))
 
 

@@ -16,7 +16,7 @@ from streamapp.state import Identity, StateDirectory
 
 IDENTITY = Identity("app", "balances", 0, "app-balances-changelog")
 KEYS = 300
-KILLS = 7
+KILLS = 6
 
 # Commits n, n + 1, ... as fast as it can, every key set to n, and says each number once it is committed.
 # Units that were not committed write 0, which must never be seen.

@@ -97,8 +97,12 @@ def test_time_does_not_go_back(state: StateDirectory | MemoryState) -> None:
     mark(inbox, b"young")
     inbox.advance(10)
     mark(inbox, b"replayed")
+    inbox.close()
+    inbox = state.open_partition(IDENTITY, RETENTION_S)
+    inbox.advance(20)
+    mark(inbox, b"replayed again")
     assert inbox._storage.segments == [1_050]
-    assert seen(inbox) == [b"replayed", b"young"]
+    assert seen(inbox) == [b"replayed", b"replayed again", b"young"]
 
 
 def test_an_id_written_again_is_kept_from_then_on_and_the_newest_value_counts(
