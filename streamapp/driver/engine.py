@@ -62,7 +62,11 @@ class Engine:
     ) -> None:
         self.gate = Gate()
         self.producer = producer
-        self.tasks: dict[int, Task] = {}
+        #: The task of each owned input partition; several partitions share one.
+        self.owners: dict[Partition, Task] = {}
+        self.tasks: list[Task] = []
+        #: Table name -> its changelog topic.
+        self.changelogs: dict[str, str] = {}
         self.membership: Membership | None = None
         self.consumer: Consumer | None = None
         self.committed: dict[Partition, int] = {}
@@ -166,7 +170,7 @@ class Engine:
 
     def request_commit(self) -> None:
         """Commit as soon as the running units have finished; no further one starts before."""
-        for task in self.tasks.values():
+        for task in self.tasks:
             task.flush()
         self.gate.close()
         self._due.set()
@@ -197,8 +201,8 @@ class Engine:
                 return False
             self.gate.close()
             if not await self.gate.drained(self._settings.transaction_timeout * BARRIER_SHARE):
-                held_by = ", ".join(str(unit) for task in self.tasks.values() for unit in task.running)
-                await self._abort(f"an agent did not finish within the barrier: {held_by}", restart=True)
+                held_by = ", ".join(str(unit) for task in self.tasks for unit in task.running)
+                await self._abort(f"an agent did not finish within the barrier: {held_by}")
                 return False
             if not self._finished:
                 self._open()
@@ -208,9 +212,9 @@ class Engine:
     async def _commit(self) -> bool:
         offsets = self._offsets()
         stores = {
-            Partition(store.changelog, task.number): store
-            for task in self.tasks.values()
-            for store in task.stores.values()
+            Partition(self.changelogs[table], task.number): store
+            for task in self.tasks
+            for table, store in task.stores.items()
             if store.overlay
         }
         assert self.membership is not None
@@ -230,7 +234,7 @@ class Engine:
             await self._replay_one_by_one(exc)
             return False
         except TransactionAborted as exc:
-            await self._abort(str(exc), restart=False)
+            await self._abort(str(exc))
             return False
         except Fenced:
             self.lose()
@@ -244,7 +248,7 @@ class Engine:
     def _offsets(self) -> dict[Partition, int]:
         """What to commit. A partition with nothing buffered is read up to its position, past control records."""
         offsets: dict[Partition, int] = {}
-        for task in self.tasks.values():
+        for task in self.tasks:
             for partition, finished in task.offsets.items():
                 offset = finished
                 if not task.buffered.get(partition) and self.consumer is not None:
@@ -257,30 +261,43 @@ class Engine:
             offsets[partition] = offset
         return offsets
 
+    async def commit_all(self) -> None:
+        """Commit everything that has finished, before the partitions are given up. The gate stays closed."""
+        for task in self.tasks:
+            task.stop_starting()
+        await self.commit()
+
+    def own(self, membership: Membership, tasks: list[Task]) -> None:
+        """These tasks are ready, with their tables and the offsets they begin at: open the gate."""
+        self.membership = membership
+        self.tasks = tasks
+        self.owners = {partition: task for task in tasks for partition in task.offsets}
+        self.committed = {partition: offset for task in tasks for partition, offset in task.offsets.items()}
+        self._open()
+
     def _open(self) -> None:
         if self.tasks:
             self.gate.open()
-            for task in list(self.tasks.values()):
+            for task in self.tasks:
                 task.advance()
 
     # --- when it fails
 
-    async def _abort(self, why: str, *, restart: bool) -> None:
+    async def _abort(self, why: str) -> None:
         logger.warning("transaction aborted, its events run again: %s", why)
         self.count("aborts")
         await self.producer.abort()
-        self.rewind(restart=restart)
+        self.rewind()
 
-    def rewind(self, *, restart: bool) -> None:
+    def rewind(self) -> None:
         """Forget what finished since the last commit and read on from the committed offsets."""
-        self._give_up()
-        for task in self.tasks.values():
+        if self._give_up():
+            self._restart_agents()
+        for task in self.tasks:
             for partition in task.offsets:
                 task.offsets[partition] = self.committed[partition]
         if self.consumer is not None:
-            self.consumer.seek({p: o for t in self.tasks.values() for p, o in t.offsets.items()})
-        if restart:
-            self._restart_agents()
+            self.consumer.seek(self.committed)
         self._open()
 
     async def _replay_one_by_one(self, refused: ContentRefused) -> None:
@@ -288,15 +305,18 @@ class Engine:
 
     def lose(self) -> None:
         """The seat is gone: whatever was open has no effect, and no task is ours any more."""
-        self._give_up()
-        self._restart_agents()
-        self.tasks.clear()
-        self.committed.clear()
+        if self._give_up():
+            self._restart_agents()
+        self.tasks = []
+        self.owners = {}
+        self.committed = {}
         self.membership = None
 
-    def _give_up(self) -> None:
+    def _give_up(self) -> bool:
+        """Drop everything uncommitted. True when units were running: their coroutines must not go on."""
+        was_running = self.gate.running > 0
         self.gate.close()
-        for task in self.tasks.values():
+        for task in self.tasks:
             task.give_up()
             for store in task.stores.values():
                 store.abort()
@@ -304,6 +324,7 @@ class Engine:
         self._finished = 0
         self._due_at = float("inf")
         self._due.clear()
+        return was_running
 
 
 def _brief(error: BaseException) -> str:

@@ -143,11 +143,15 @@ class Task:
         del self._running[unit.lane]
         self._gate.leave()
 
+    def stop_starting(self) -> None:
+        """Forget what was fetched and has not started: the partition's next owner reads it."""
+        self._buffer.clear()
+        self.buffered.clear()
+        self._singles = 0
+
     def give_up(self) -> None:
         """The transaction is gone: drop running units and everything fetched."""
         for unit in self._running.values():
             unit.drop()
         self._running.clear()
-        self._buffer.clear()
-        self.buffered.clear()
-        self._singles = 0
+        self.stop_starting()
