@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from streamapp.embedded.kafka import Kafka
+from streamapp.embedded.postgres import Postgres
 
 
 class Broker(NamedTuple):
@@ -34,6 +35,23 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield Broker(cluster.bootstrap)
     finally:
         cluster.kill()
+
+
+class Database(NamedTuple):
+    """Where the tests' PostgreSQL answers."""
+
+    url: str
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One PostgreSQL for the whole run; a test makes its own schema or table names."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"), durable=False, die_with_parent=True)
+    server.start()
+    try:
+        yield Database(server.url)
+    finally:
+        server.kill()
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
+from streamapp.errors import StoreError, Unavailable
+
 #: What a line of the log says, and what that means. The first that is found counts.
 _SIGNS = (
     ("No space left on device", "the disk is full"),
@@ -32,3 +34,18 @@ def cause(exit_code: int | None, log: Sequence[str]) -> str:
     if exit_code is None:
         return "it ended without a word in its log: killed (kill -9), or the machine ran out of memory or went down"
     return f"it ended with exit code {exit_code}"
+
+
+class PortTaken(Unavailable):
+    """The server did not come up because another program took its port after it was chosen."""
+
+
+def failure(text: str, log: Sequence[str]) -> StoreError | Unavailable:
+    """The error for a server that did not come up, with the end of its log."""
+    quoted = "\n".join(f"  | {line[:200]}" for line in log)
+    message = f"{text}\nIts log ends:\n{quoted}" if quoted else text
+    if any("No space left on device" in line for line in log):
+        return StoreError(message)
+    if any("Address already in use" in line for line in log):
+        return PortTaken(message)
+    return Unavailable(message)

@@ -97,8 +97,18 @@ def stop(processes: Sequence[Process], timeout_s: float, number: signal.Signals 
             process.kill()
 
 
+def command(
+    words: Sequence[str | Path], *, user: tuple[int, int] | None = None, die_with_parent: bool = False
+) -> list[str]:
+    """The command line that runs `words` as that user (uid, gid), tied to us or not (see `launch`)."""
+    options = [f"--user={user[0]}:{user[1]}"] if user else []
+    options += [f"--parent={os.getpid()}"] if die_with_parent and _PROC.is_dir() else []
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCH), *options, "--"] if options else []
+    return [*launcher, *map(str, words)]
+
+
 def start(
-    command: Sequence[str | Path],
+    words: Sequence[str | Path],
     *,
     log: Path,
     environment: dict[str, str],
@@ -111,12 +121,9 @@ def start(
     What it prints goes to `log`, from its beginning. `user` (uid, gid) is whom it becomes; with `die_with_parent` the
     kernel ends it with us, whatever way we end (Linux); the file descriptors `keep_open` it inherits.
     """
-    options = [f"--user={user[0]}:{user[1]}"] if user else []
-    options += [f"--parent={os.getpid()}"] if die_with_parent and sys.platform == "linux" else []
-    launcher: list[str | Path] = [sys.executable, "-I", "-S", _LAUNCH, *options, "--"] if options else []
     with log.open("wb") as output:
         return subprocess.Popen(
-            [*map(str, launcher), *map(str, command)],
+            command(words, user=user, die_with_parent=die_with_parent),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -55,8 +55,10 @@ def server_properties(place: Place, places: list[Place], log_dir: Path) -> str:
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1000,
-        "broker.session.timeout.ms": 6000,
-        "broker.heartbeat.interval.ms": 1000,
+        # A node that was killed may come back only when its old session is over. Alone it has nobody to hand its
+        # partitions to, so nothing is lost by a short one; among three a short pause must not move leaders.
+        "broker.session.timeout.ms": 6000 if len(places) > 1 else 2000,
+        "broker.heartbeat.interval.ms": 500,
         "num.network.threads": 2,
         "num.io.threads": 4,
         "num.recovery.threads.per.data.dir": 1,
@@ -85,6 +87,9 @@ def logging_configuration(log: Path) -> str:
     </RollingFile>
   </Appenders>
   <Loggers>
+    <Logger name="kafka.coordinator" level="warn"/>
+    <Logger name="org.apache.kafka.coordinator" level="warn"/>
+    <Logger name="org.apache.kafka.storage" level="warn"/>
     <Root level="info"><AppenderRef ref="file"/></Root>
   </Loggers>
 </Configuration>
