@@ -21,8 +21,10 @@ _CODECS: dict[Compression, int] = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, 
 _MAGIC = 2
 #: Bytes of a batch before its records.
 _BATCH_HEADER = 61
-#: More than a record's own header can take: length, attributes, deltas, and the lengths of key, value and headers.
-_RECORD_OVERHEAD = 40
+#: More than a record takes beside key, value and headers: length, attributes and deltas.
+_RECORD_OVERHEAD = 24
+#: More than the lengths of key, value and headers take, as varints.
+_LENGTHS = 16
 
 
 class Batch:
@@ -42,7 +44,7 @@ class Batch:
         )
         self.append = self._builder.append
         self.count = 0
-        self.easy_bytes = topic.max_message_bytes - _BATCH_HEADER - _RECORD_OVERHEAD
+        self.easy_bytes = topic.max_message_bytes - _BATCH_HEADER - _RECORD_OVERHEAD - _LENGTHS
 
     def close(self, identity: Identity, sequence: int) -> bytearray:
         """The batch's bytes under this identity, compressed. Nothing can be appended any more."""

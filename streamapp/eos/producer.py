@@ -151,9 +151,14 @@ class Producer:
                 )
             await patience.pause(f"{named(found.error)}; create it first")
 
-    def forget(self, topic: str) -> None:
-        """Its limits or partitions may have changed: the next `ensure()` asks again."""
-        self._topics.pop(topic, None)
+    async def refresh(self, topic: str) -> None:
+        """Look once whether a topic's limits or partitions have changed; without a good answer the old ones stand."""
+        try:
+            found = await self._cluster.describe_topic(topic)
+        except NoAnswer:
+            return
+        if found.error == Code.NONE and found.partition_count > 0:
+            self._topics[topic] = found
 
     def partition_for(self, topic: str, key: bytes | None) -> int:
         """Kafka's default partition of a key; without a key one partition a transaction, in turn."""
@@ -279,6 +284,8 @@ class Producer:
         closed: dict[Partition, deque[_Sending]] = {}
         for last in self._filling.values():
             for batch in (*self._full.get(last.partition, ()), last):
+                if batch.count == 0:  # begun for a record that was refused
+                    continue
                 records = batch.close(transaction.identity, transaction.sequence(last.partition))
                 transaction.advance(last.partition, batch.count)
                 closed.setdefault(last.partition, deque()).append(_Sending(records, batch.count))
@@ -317,8 +324,9 @@ class Producer:
         if code == Code.NONE or remedy(code) in REPEATED:
             return
         partition, answer = next(item for item in answers.items() if item[1].error == code)
-        self.forget(partition.topic)
         if remedy(code) is Remedy.CONTENT:
+            # With the topic's limits of today the record at fault is refused at its append when it comes again.
+            await self.refresh(partition.topic)
             self._refuse_content(partition, answer)
         await self._coordinator.fail(code, f"A batch for {partition} was refused")
 

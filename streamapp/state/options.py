@@ -36,6 +36,8 @@ class SharedMemory:
         options.set_paranoid_checks(True)
         # After a power cut the log ends somewhere: keep the whole batches before that, with their checkpoint.
         options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
+        # Values and checkpoint reach the tables together: a MANIFEST that lost its end never shows a newer checkpoint.
+        options.set_atomic_flush(True)
         options.set_compression_type(DBCompressionType.lz4())
         options.set_write_buffer_size(16 * _MIB)
         options.set_write_buffer_manager(self.write_buffers)

@@ -184,7 +184,8 @@ class RocksStorage:
     def close(self) -> None:
         """Flush what memory holds and let go of the directory.
 
-        A disk that refuses the flush is no error here: the write-ahead log holds every commit.
+        A disk that refuses the flush is no error here: the write-ahead log holds every commit. The checkpoint's
+        column family comes last, so that values are never older than it.
         """
         self._handles.clear()
         for database in (*self._families.values(), self._db):
@@ -209,15 +210,18 @@ def _end_s(family: str, name: str) -> int:
 
 
 def _chunk(family: Rdict, start: bytes, stop: bytes | None) -> list[tuple[bytes, bytes]]:
-    """The next rows; the iterator, which would keep the database open, is gone on return."""
+    """The next rows. The iterator, which keeps the database open, is gone on return and on an error."""
     rows: list[tuple[bytes, bytes]] = []
     cursor = family.iter()
-    cursor.seek(start)
-    while cursor.valid() and len(rows) < _CHUNK_ROWS:
-        key = cursor.key()
-        if stop is not None and key >= stop:
-            return rows
-        rows.append((key, cursor.value()))
-        cursor.next()
-    cursor.status()
+    try:
+        cursor.seek(start)
+        while cursor.valid() and len(rows) < _CHUNK_ROWS:
+            key = cursor.key()
+            if stop is not None and key >= stop:
+                return rows
+            rows.append((key, cursor.value()))
+            cursor.next()
+        cursor.status()
+    finally:
+        del cursor  # else an exception's traceback would keep it
     return rows

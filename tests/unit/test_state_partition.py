@@ -219,8 +219,8 @@ def test_deleting_while_iterating_over_more_rows_than_a_chunk(opened: Open) -> N
     partition = opened()
     partition.restore([(b"%05d" % n, b"x") for n in range(2_000)], 2_000, newest_s=5_000)
     unit = partition.begin()
-    for key, _ in unit.items():
-        unit.delete(key)
+    for row in unit.items():
+        unit.delete(row[0])
     assert list(unit.items()) == []
     unit.merge()
     partition.commit(4_000)
