@@ -42,6 +42,11 @@ class Table(faust.Table):
             self._load = self._faust_load
         self._in_memory: StorePartition | None = None
 
+    @property
+    def changelog_topic_name(self) -> str:
+        """Faust's name of the changelog: `<app id>-<table>-changelog`."""
+        return self._changelog_topic_name()
+
     # --- bytes
 
     def _faust_dump(self, value: Any) -> bytes:

@@ -113,7 +113,14 @@ class Consumer(Service):
         """Join the group for these topics, which exist from here on."""
         assert self._consumer is not None and self._group is not None and self._engine is not None
         names = sorted(topics)
-        await create_missing(self.app, names, self._client_options())
+        app = self.app
+        await create_missing(
+            app.settings,
+            declared=app.declared_topics,
+            consumed=names,
+            changelogs={table.changelog_topic_name: table.partitions for table in app.tables.values()},
+            client_options=self._client_options(),
+        )
         first = not self._work
         self._consumer.subscribe(names, listener=_Listener(self._group))
         if first:
@@ -167,12 +174,13 @@ class Consumer(Service):
     async def _prepare(self, partitions: Collection[Partition]) -> list[Task]:
         app, engine, cluster = self.app, self._engine, self._cluster
         assert engine is not None and cluster is not None and self._state is not None
-        settings, producer = app.settings, engine.producer
+        producer = engine.producer
         tps = {TP(*partition) for partition in partitions}
         revoked, newly = app._update_assignment(tps)
         await app.agents.on_rebalance(revoked, newly)
         await app.topics.on_partitions_assigned(tps)
-        for topic in app.topic_names() | {p.topic for p in partitions} | {p.topic + dead_letter.SUFFIX for p in partitions}:
+        consumed = {partition.topic for partition in partitions}
+        for topic in app.declared_topics.keys() | consumed | {name + dead_letter.SUFFIX for name in consumed}:
             await producer.ensure(topic)
         offsets = await self._starting_offsets(partitions)
         tasks: dict[tuple[int, int], Task] = {}
