@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable
+from functools import wraps
 from typing import Any
 
 import faust
@@ -11,7 +13,8 @@ from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
 
 from streamapp.driver.engine import Engine
-from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
+from streamapp.driver.unit import current_unit
+from streamapp.errors import ConfigurationError
 
 SCHEME = "streamapp"
 TRANSPORTS.aliases[SCHEME] = "streamapp.driver.transport:Transport"
@@ -44,39 +47,41 @@ class EngineApp(faust.App):
         elif self.engine is not None:
             agent.log.error("%s raised outside of an event: %r", agent, exc, exc_info=exc)
 
+    def _on_autodiscovery_error(self, name: str) -> None:
+        """A worker without one of its agents would leave that agent's work undone and say nothing: do not start."""
+        raise ConfigurationError(f"The module {name} cannot be imported, so its agents would not run.") from (
+            sys.exc_info()[1]
+        )
+
     async def on_stop(self) -> None:
         """Drain before anything is stopped: running events finish and are committed."""
         if self._consumer is not None and self.engine is not None:
             await self._consumer.drain()
         await super().on_stop()
 
-    def _prepared_timer(self, fun: Any) -> Any:
-        """A timer's run is a unit: it waits at the gate, and what it sends goes with the next commit."""
+    def timer(self, interval: Any, *args: Any, **kwargs: Any) -> Any:
+        """Faust's `timer`; each run is a unit: it waits at the gate, and what it sends goes with the next commit."""
+        decorate = super().timer(interval, *args, **kwargs)
+        return lambda fun: decorate(self._as_unit(fun))
 
+    def crontab(self, cron_format: str, **kwargs: Any) -> Any:
+        """Faust's `crontab`; each run is a unit, as a timer's."""
+        decorate = super().crontab(cron_format, **kwargs)
+        return lambda fun: decorate(self._as_unit(fun))
+
+    def _as_unit(self, fun: Any) -> Any:
+        @wraps(fun)
         async def run(*args: Any) -> Any:
             engine = self.engine
             if engine is None:
                 return await fun(*args)
-            await engine.gate.entered()
-            unit = Unit(None, [])
-            set_current_unit(unit)
+            unit = await engine.begin_timer()
             try:
                 result = await fun(*args)
             except BaseException:
-                unit.drop()
-                engine.gate.leave()
+                engine.drop_timer(unit)
                 raise
-            finally:
-                set_current_unit(None)
-            unit.live = False
-            engine.finished(unit)
-            engine.gate.leave()
+            engine.finish_timer(unit)
             return result
 
-        run.__name__ = getattr(fun, "__name__", "timer")
         return run
-
-
-def forbid_ask(*_: Any, **__: Any) -> Any:
-    """`agent.ask()` inside an event waits for another event, which waits for this one's commit."""
-    raise UnitMisuse("ask() inside an event would wait for its own commit, for ever. Send to a topic instead.")

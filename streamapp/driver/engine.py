@@ -19,7 +19,7 @@ from streamapp.codec import RECORD_BYTES_MAX
 from streamapp.delivery.dead_letter import Source, dead_letter
 from streamapp.driver.gate import Gate
 from streamapp.driver.task import Task
-from streamapp.driver.unit import Unit
+from streamapp.driver.unit import Unit, set_current_unit
 from streamapp.eos.commit import commit
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
@@ -81,6 +81,7 @@ class Engine:
         self._finished = 0
         self._replaying_until: dict[Partition, int] = {}
         self._commit_lock = asyncio.Lock()
+        self._timers: set[Unit] = set()
 
     # --- units
 
@@ -114,9 +115,7 @@ class Engine:
             record.value,
             tuple(record.headers),
         )
-        letter = dead_letter(
-            source, error, group=self._settings.id, attempts=1, size_max=DEAD_LETTER_BYTES_MAX
-        )
+        letter = dead_letter(source, error, group=self._settings.id, attempts=1, size_max=DEAD_LETTER_BYTES_MAX)
         unit.drop()
         unit.sends.append((letter.topic, letter.partition, letter.key, letter.value, letter.headers, None))  # type: ignore[arg-type]
         unit.stores.clear()
@@ -137,6 +136,31 @@ class Engine:
         """Records wait for their batch to fill up: the next commit takes them."""
         if self._due_at == float("inf"):
             self._set_due_time()
+
+    async def begin_timer(self) -> Unit:
+        """A unit without a task, for a timer or a crontab: it waits at the gate like any other."""
+        await self.gate.entered()
+        unit = Unit(None, [])
+        self._timers.add(unit)
+        set_current_unit(unit)
+        return unit
+
+    def finish_timer(self, unit: Unit) -> None:
+        """The timer's run is over: its sends go with the next commit, unless they were given up meanwhile."""
+        set_current_unit(None)
+        if unit.live:
+            unit.live = False
+            self._timers.discard(unit)
+            self.finished(unit)
+            self.gate.leave()
+
+    def drop_timer(self, unit: Unit) -> None:
+        """The timer raised: what it sent is forgotten."""
+        set_current_unit(None)
+        if unit.live:
+            unit.drop()
+            self._timers.discard(unit)
+            self.gate.leave()
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to one of the counters."""
@@ -320,6 +344,9 @@ class Engine:
             task.give_up()
             for store in task.stores.values():
                 store.abort()
+        for timer in self._timers:
+            timer.drop()
+        self._timers.clear()
         self.gate.reset()
         self._finished = 0
         self._due_at = float("inf")

@@ -111,9 +111,7 @@ async def _read(
         await restore(cluster, ChangelogReader(consumer, stores), due, clock=clock, on_progress=on_progress)
     finally:
         await consumer.stop()
-    logger.info(
-        "restored %d stores, %s changelog offsets in %.1f s", len(due), f"{total:,}", clock.monotonic() - began
-    )
+    logger.info("restored %d stores, %s changelog offsets in %.1f s", len(due), f"{total:,}", clock.monotonic() - began)
 
 
 def _opened(state: State, identity: Identity) -> StorePartition:

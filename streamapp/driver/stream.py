@@ -29,7 +29,7 @@ class Stream(FaustStream):
 
     def __init__(self, channel: Any, **kwargs: Any) -> None:
         super().__init__(channel, **kwargs)
-        self._mailbox = None
+        self._mailbox: Any = None
         if isinstance(self.channel, Topic):
             self._mailbox = self.channel.mailbox(self.concurrency_index or 0)
 

@@ -6,6 +6,7 @@ into its changelogs, so a table that Faust filled is restored as it is.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ class Table(faust.Table):
 
     `value_type` may be a `msgspec.Struct`. Outside of a worker (a test context, a script) it lives in memory.
     """
+
+    logger = logging.getLogger("faust.tables")
 
     def __init__(self, app: Any, *, value_type: Any = None, partitions: int | None = None, **options: Any) -> None:
         _refuse_unsupported(options)
@@ -133,16 +136,16 @@ class Table(faust.Table):
         for key, value in dict(*args, **kwargs).items():
             self[key] = value
 
-    def items(self) -> Iterator[tuple[Any, Any]]:  # type: ignore[override]
+    def items(self) -> Iterator[tuple[Any, Any]]:
         """Rows of the task in the order of their key bytes."""
         for key, raw in self._rows("reading").items():
             yield self.key_of(key), self._load(raw)
 
-    def keys(self) -> Iterator[Any]:  # type: ignore[override]
+    def keys(self) -> Iterator[Any]:
         """Keys of the task."""
         return (key for key, _ in self.items())
 
-    def values(self) -> Iterator[Any]:  # type: ignore[override]
+    def values(self) -> Iterator[Any]:
         """Values of the task."""
         return (value for _, value in self.items())
 
@@ -199,6 +202,8 @@ def _refuse_unsupported(options: Mapping[str, Any]) -> None:
 
 class TableManager(FaustTableManager):
     """Only the registry of Faust's: opening and restoring tables is the worker's (`ownership.py`)."""
+
+    logger = logging.getLogger("faust.tables")
 
     async def on_start(self) -> None:
         self._tables_finalized.set()

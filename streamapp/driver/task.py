@@ -19,10 +19,13 @@ from streamapp.types import Partition
 class Route(Protocol):
     """Where the events of one topic go: every agent that subscribes to it."""
 
-    #: How many events of the topic may run at once, one a key (`concurrency` of its agents).
-    lanes: int
-    #: Most events of one unit; above 1 where an agent takes batches.
-    batch: int
+    @property
+    def lanes(self) -> int:
+        """How many events of the topic may run at once, one a key (`concurrency` of its agents)."""
+
+    @property
+    def batch(self) -> int:
+        """Most events of one unit; above 1 where an agent takes batches."""
 
     def deliver(self, unit: Unit) -> None:
         """Decode the unit's records and hand them to the agents. Raises `RecordError` for a record nobody can read."""

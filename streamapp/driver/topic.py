@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any, NoReturn
 
 from faust import topics
@@ -14,12 +13,11 @@ from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 class Staged:
     """What a send inside an event returns. It has no offset before the commit, so it cannot be awaited there."""
 
-    def __await__(self) -> Generator[Any, None, NoReturn]:
+    def __await__(self) -> NoReturn:
         raise UnitMisuse(
             "Awaiting the result of a send inside an event would wait for its own commit, for ever. "
             "`await topic.send(...)` once is enough: it is part of the transaction."
         )
-        yield
 
 
 _STAGED = Staged()

@@ -47,6 +47,9 @@ class Conductor(FaustConductor):
 
     logger = logging.getLogger("faust.conductor")
 
+    def _update_callback_map(self) -> None:
+        """Nothing: no message passes here."""
+
     def channels(self, topic: str, partition: int) -> list[Any]:
         """The channels that want a partition's events."""
         return sorted(self._tp_index[TP(topic, partition)], key=id)
@@ -78,12 +81,10 @@ class Consumer(Service):
         self._state = _opened_state(settings)
         cluster = self._cluster = await connect(settings.broker, security=security_options(settings))
         name = settings.instance or getattr(self._state, "worker_id", None) or "memory"
-        producer = Producer(
-            cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout
-        )
+        producer = Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
         await producer.start()
         engine = self._engine = Engine(
-            settings, producer, SYSTEM_CLOCK, restart_agents=self._restart_agents, crash=self._crash
+            settings, producer, SYSTEM_CLOCK, restart_agents=self._restart_agents, crash=self._end
         )
         engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
         self._consumer = aiokafka.AIOKafkaConsumer(
@@ -105,7 +106,7 @@ class Consumer(Service):
             SYSTEM_CLOCK,
             instance=settings.instance,
             prepare=self._prepare,
-            crash=self._crash,
+            crash=self._end,
         )
         app.engine = engine
 
@@ -134,7 +135,7 @@ class Consumer(Service):
         try:
             await work
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
-            self._crash(exc)
+            self._end(exc)
 
     async def drain(self) -> None:
         """Let running events finish and commit them; no further one starts. Called before the agents are stopped."""
@@ -157,7 +158,7 @@ class Consumer(Service):
             self._state.close()
         self.app.engine = None
 
-    def _crash(self, exc: BaseException) -> None:
+    def _end(self, exc: BaseException) -> None:
         logger.critical("%s", exc, exc_info=None if isinstance(exc, ConfigurationError) else exc)
         self.app.failure = exc
         self.add_future(self.crash(exc))
@@ -227,9 +228,7 @@ class Consumer(Service):
                     owner[log] = (task, table)
         for log in self._stores.keys() - wanted.keys():
             self._stores.pop(log).close()
-        self._stores = await restored_stores(
-            wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores
-        )
+        self._stores = await restored_stores(wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores)
         for log, store in self._stores.items():
             task, table = owner[log]
             task.stores[table] = store
@@ -253,7 +252,7 @@ class Consumer(Service):
         """Nothing: `on_stop` closes."""
 
 
-class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
+class _Listener(aiokafka.ConsumerRebalanceListener):
     def __init__(self, group: GroupConsumer) -> None:
         self._group = group
 
