@@ -105,17 +105,33 @@ def min_insync_replicas(replication_factor: int) -> int:
 
 def specs(settings: Settings, brokers: int) -> tuple[TopicSpec, ...]:
     """Every topic of the contract, in its order. All have the same partition count: a task is one number in all."""
-    copies = replication(settings, brokers)
-
-    def spec(name: str, config: Mapping[str, str]) -> TopicSpec:
-        return TopicSpec(name, settings.partitions, copies, {**_common(copies), **config})
-
-    dead_letter = {SIZE: str(MAX_BATCH_BYTES + DEAD_LETTER_ROOM_BYTES)}
     return (
-        *(spec(declared.name, declared.config) for declared in CONTRACT),
-        *(spec(f"{declared.name}-dlt", dead_letter) for declared in CONTRACT if declared.consumed),
-        *(spec(f"{settings.id}-{table}-changelog", {CLEANUP: "compact"}) for table in TABLES),
+        *(spec(settings, brokers, declared.name, config=declared.config) for declared in CONTRACT),
+        *(dead_letter_spec(settings, brokers, f"{declared.name}-dlt") for declared in CONTRACT if declared.consumed),
+        *(changelog_spec(settings, brokers, f"{settings.id}-{table}-changelog") for table in TABLES),
     )
+
+
+def spec(
+    settings: Settings,
+    brokers: int,
+    name: str,
+    partitions: int | None = None,
+    config: Mapping[str, str] | None = None,
+) -> TopicSpec:
+    """A topic as every topic of ours should be; `partitions` None: as many as the settings say."""
+    copies = replication(settings, brokers)
+    return TopicSpec(name, partitions or settings.partitions, copies, {**_common(copies), **(config or {})})
+
+
+def dead_letter_spec(settings: Settings, brokers: int, name: str, partitions: int | None = None) -> TopicSpec:
+    """A dead-letter topic: it takes records larger than its source."""
+    return spec(settings, brokers, name, partitions, {SIZE: str(MAX_BATCH_BYTES + DEAD_LETTER_ROOM_BYTES)})
+
+
+def changelog_spec(settings: Settings, brokers: int, name: str, partitions: int | None = None) -> TopicSpec:
+    """A table's changelog: compacted, because it is restored from for ever."""
+    return spec(settings, brokers, name, partitions, {CLEANUP: "compact"})
 
 
 def _common(copies: int) -> dict[str, str]:

@@ -50,7 +50,7 @@ def up(
     They listen on 127.0.0.1 only and keep their data in DIR. Without --detach they run until Ctrl-C.
     Exit codes: 0 they served, 1 one could not start or ended by itself, 2 misuse (port taken, servers run in DIR).
     """
-    with _fetching() as on_progress:
+    with _fetching() as on_progress, _interruptible():
         wanted = Servers(
             data_dir,
             nodes=nodes,
@@ -61,34 +61,31 @@ def up(
             on_progress=on_progress,
             note=output.note,
         )
-        with _interruptible():
-            try:
-                output.note(f"starting Kafka {jars.version()}{'' if without_postgres else ' and PostgreSQL'}")
-                began = time.monotonic()
-                wanted.start()
-            except KeyboardInterrupt:
-                output.note("interrupted; nothing was left running")
-                raise typer.Exit(output.FAILED) from None
-    output.note(f"they answer, after {time.monotonic() - began:.1f} s")
-    _note_other_ports(wanted, port, postgres_port)
-    if detach:
-        wanted.detach()
-    _print(servers.status(data_dir), json)
-    if not detach:
-        _serve(wanted)
-
-
-def _serve(running: Servers) -> None:
-    """Watch until Ctrl-C or SIGTERM (as `down` sends), then stop what was started."""
-    output.note("Ctrl-C ends them; the data stays")
-    with _interruptible():
+        serving = False
         try:
-            running.watch()
+            _start(wanted)
+            _note_other_ports(wanted, port, postgres_port)
+            serving = True
+            if detach:
+                wanted.detach()
+            _print(servers.status(data_dir), json)
+            if not detach:
+                output.note("Ctrl-C ends them; the data stays")
+                wanted.watch()
         except KeyboardInterrupt:
-            output.note("stopping")
+            output.note("stopping" if serving else "interrupted")
+            wanted.stop()
+            output.note("stopped; the data is kept")
+            raise typer.Exit(output.DONE if serving else output.FAILED) from None
         finally:
-            running.stop()
-    output.note("stopped; the data is kept")
+            wanted.stop()
+
+
+def _start(wanted: Servers) -> None:
+    output.note(f"starting Kafka {jars.version()}{'' if wanted.postgres is None else ' and PostgreSQL'}")
+    began = time.monotonic()
+    wanted.start()
+    output.note(f"they answer, after {time.monotonic() - began:.1f} s")
 
 
 @contextlib.contextmanager
@@ -187,18 +184,19 @@ def _print(found: Status, json: bool) -> None:
         return output.emit_json(msgspec.to_builtins(found))
     if found.state == "stopped":
         return output.out.print(f"nothing runs in {found.data_dir}", markup=False)
-    table = output.table("server", "state", "port ", "pid ", "memory ", "log")
+    table = output.table("server", "state", "port ", "pid ", "memory ")
     for server in found.servers:
         memory = "" if server.memory_mib is None else f"{server.memory_mib} MiB"
-        table.add_row(server.name, server.state, str(server.port), str(server.pid), memory, server.log)
+        table.add_row(server.name, server.state, str(server.port), str(server.pid), memory)
     output.out.print(table)
     if found.broker:
         output.out.print(f"Kafka       {found.broker} (version {found.kafka_version})", markup=False)
     if found.database_url:
         output.out.print(f"PostgreSQL  {found.database_url}", markup=False)
+    output.out.print(f"data, logs  {found.data_dir}", markup=False)
     for server in found.servers:
         if server.state == "ended":
-            output.out.print(f"{server.name} ended: {server.cause}. Its log ends:", markup=False)
+            output.out.print(f"{server.name} ended: {server.cause}. Its log, {server.log}, ends:", markup=False)
             for line in server.last_words:
                 output.out.print(f"  | {line[:200]}", markup=False)
     return None

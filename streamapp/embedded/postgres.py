@@ -49,8 +49,8 @@ _SETTINGS = {
 class Postgres:
     """One server in a directory. A context manager: started on entry, stopped on exit.
 
-    `port` None looks for a free one from 5432 on; a number must be free. `durable=False` leaves out the waits for the
-    disk, for tests. `die_with_parent` and `keep_open` as for `Kafka`.
+    `port` None looks for a free one from 5432 on, 0 takes any, another number must be free. `durable=False` leaves out
+    the waits for the disk, for tests. `die_with_parent` and `keep_open` as for `Kafka`.
     """
 
     def __init__(
@@ -152,9 +152,7 @@ class Postgres:
 
     def _spawn(self, programs: Path) -> None:
         """Start the process; returns at once."""
-        self.port = (
-            ports.near(PORT) if self._wanted_port is None else ports.require(self._wanted_port, "--postgres-port")
-        )
+        self.port = ports.choose(self._wanted_port, PORT, "--postgres-port")
         # Whoever starts a server here holds the directory's lock, so the file of a server that was killed is stale;
         # PostgreSQL itself would be taken in by a stranger who has its pid now.
         (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
@@ -188,7 +186,7 @@ class Postgres:
         return self.process is not None and self.process.is_alive()
 
     def cause_of_death(self) -> str:
-        return death.cause(self.reap(), process.tail(self.log))
+        return death.cause(self.reap(), process.tail(self.log, death.LINES))
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """End it in good order, whoever is connected; past the time, kill it."""

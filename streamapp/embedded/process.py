@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
 
 _PROC = Path("/proc")
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -79,6 +78,8 @@ def _birth_in_proc(pid: int) -> str | None:
 
 
 def _birth_elsewhere(pid: int) -> str | None:
+    import psutil  # type: ignore[import-untyped]  # of the extra `embedded`, as in the other places
+
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
@@ -134,19 +135,21 @@ def start(
         )
 
 
-def tail(path: Path, lines: int = 12, size: int = 16_384) -> list[str]:
-    """The last lines of a log; none if there is no such file."""
+def tail(path: Path, lines: int = 12, size: int = 32_768) -> list[str]:
+    """The last lines of a log, without the frames of stack traces; none if there is no such file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size))
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-lines:]
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("\tat ")][-lines:]
 
 
 def memory_mib(process: Process) -> int | None:
     """Its resident memory; None if it is gone."""
+    import psutil
+
     try:
         return int(psutil.Process(process.pid).memory_info().rss) >> 20 if process.is_alive() else None
     except psutil.Error:

@@ -13,7 +13,6 @@ from io import BufferedRandom
 from pathlib import Path
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
 
 from streamapp.embedded import disk
 from streamapp.embedded.process import Process
@@ -82,6 +81,10 @@ class Lock:
         self._file: BufferedRandom | None = None
 
     @property
+    def is_held(self) -> bool:
+        return self._file is not None
+
+    @property
     def descriptor(self) -> int:
         assert self._file is not None, "the lock is not held"
         return self._file.fileno()
@@ -110,6 +113,8 @@ class Lock:
 
     def holders(self) -> list[str]:
         """Who has it open, as far as the system tells us."""
+        import psutil  # type: ignore[import-untyped]  # of the extra `embedded`
+
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):

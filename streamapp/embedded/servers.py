@@ -145,7 +145,12 @@ class Servers:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """End what was started, within its time; a second Ctrl-C kills it at once."""
+        """End what this object started, within its time; a second Ctrl-C kills it at once.
+
+        Does nothing once it is detached, or if it never had the directory to itself.
+        """
+        if not self._lock.is_held:
+            return
         try:
             run = record.read(self.directory)
             if run is not None:
@@ -183,7 +188,7 @@ def _last_words(server: Server, lines: int = 8) -> list[str]:
 
 
 def _cause(server: Server) -> str:
-    return death.cause(None, _last_words(server))
+    return death.cause(None, _last_words(server, death.LINES))
 
 
 def down(directory: Path) -> list[str]:

@@ -47,9 +47,9 @@ class Purchase(NamedTuple):
     cents: int
 
 
-def transfers(path: Path | None = None) -> Iterator[bytes]:
-    """Each purchase as a transfer in JSON, stably sorted by date. Fetches the file if there is none yet."""
-    text = (path or fetch()).read_text(encoding="ascii")
+def transfers(path: Path) -> Iterator[bytes]:
+    """Each purchase of the file that `fetch()` gives, as a transfer in JSON, stably sorted by date."""
+    text = path.read_text(encoding="ascii")
     encoder = msgspec.json.Encoder()
     for purchase in in_order(parse(text.splitlines())):
         yield encoder.encode(transfer(purchase))
@@ -99,7 +99,7 @@ def fetch(directory: Path | None = None, timeout_s: float = FETCH_TIMEOUT_S) -> 
     directory = directory or platformdirs.user_cache_path("streamapp") / "cdnow"
     path = directory / "CDNOW_master.txt"
     try:
-        if path.is_file() and _sha256(path.read_bytes()) == FILE_SHA256:
+        if _is_verified(path):
             return path
         directory.mkdir(parents=True, exist_ok=True)
         # In the same directory, so that the rename is atomic: a reader sees the whole file or none.
@@ -115,6 +115,10 @@ def fetch(directory: Path | None = None, timeout_s: float = FETCH_TIMEOUT_S) -> 
     return path
 
 
+def _is_verified(path: Path) -> bool:
+    return path.is_file() and _sha256(path.read_bytes()) == FILE_SHA256
+
+
 def _download(scratch: Path, timeout_s: float) -> Path:
     """The wheel, by this Python's own pip, which checks its hash."""
     wanted = scratch / "wheel.txt"
@@ -126,6 +130,8 @@ def _download(scratch: Path, timeout_s: float) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         raise _unfetched(f"pip did not end within {timeout_s:g} s") from None
+    except OSError as exc:
+        raise _unfetched(f"{sys.executable} could not be started ({exc.strerror})") from None
     wheels = list(scratch.glob("*.whl"))
     if done.returncode or not wheels:
         said = done.stderr.strip().splitlines() or ["it said nothing"]

@@ -291,7 +291,11 @@ class _Feeding:
             self._count.acknowledged += 1
         elif error.code() not in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
             why = self._listener.fatal or self._listener.last
-            self._failure = self._failure or f"{error.str()}{f' ({why})' if why else ''}"
+            timed_out = error.code() == KafkaError._MSG_TIMED_OUT
+            what = (
+                "Kafka did not acknowledge a record in time" if timed_out else f"Kafka refused a record: {error.str()}"
+            )
+            self._failure = self._failure or (f"{what} ({why})" if why else what)
 
     def _going_on(self, wait_s: float) -> bool:
         """Serve acknowledgements for `wait_s`, at least once. False as soon as there is a reason to stop."""
