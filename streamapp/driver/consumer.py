@@ -58,8 +58,7 @@ class GroupConsumer:
         self._prepare = prepare
         self._crash = crash
         self._preparing: asyncio.Task[None] | None = None
-        #: Raised with every change of what is owned or read: what was fetched under an older one is dropped.
-        self._stamp = 0
+        #: False while partitions change hands: what is fetched then is dropped, and sought again before it is True.
         self._accepting = False
         self._paused: set[Partition] = set()
         engine.consumer = self
@@ -68,7 +67,6 @@ class GroupConsumer:
 
     def seek(self, offsets: Mapping[Partition, int]) -> None:
         """Read on from these offsets. A partition that is not assigned any more is left out."""
-        self._stamp += 1
         assigned = self._consumer.assignment()
         for partition, offset in offsets.items():
             if partition in assigned:
@@ -97,7 +95,6 @@ class GroupConsumer:
         """Give up what is owned: committed if the seat still stands, dropped if it does not."""
         try:
             self._accepting = False
-            self._stamp += 1
             await self._stop_preparing()
             await self._release()
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
@@ -129,7 +126,6 @@ class GroupConsumer:
             partitions = [Partition(tp.topic, tp.partition) for tp in assigned]
             self._consumer.pause(*(TopicPartition(*partition) for partition in partitions))
             self._paused = set(partitions)
-            self._stamp += 1
             self._preparing = asyncio.create_task(
                 self._take_over(self.membership, partitions), name="streamapp-prepare"
             )
@@ -163,11 +159,11 @@ class GroupConsumer:
     async def run(self) -> None:
         """Fetch until cancelled; a partition whose task is full is paused until there is room."""
         while True:
-            stamp = self._stamp
             fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=FETCH_RECORDS)
-            if stamp != self._stamp or not self._accepting:
-                continue
-            self._hand_over(fetched)
+            # These records lie behind the positions as they are at this instant: aiokafka itself drops what was
+            # fetched before a seek. Nothing may be awaited between the two, or they would be of another instant.
+            if self._accepting:
+                self._hand_over(fetched)
             # A backlog must not keep the loop from everything else.
             await asyncio.sleep(0)
 
