@@ -19,7 +19,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from streamapp.embedded import disk, jars, process, wire
+from streamapp.embedded import disk, jars, ports, process, wire
 from streamapp.embedded.kafka import Kafka
 from streamapp.embedded.postgres import Postgres
 from streamapp.errors import ConfigurationError, StoreError
@@ -223,6 +223,23 @@ def test_disk_full(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (small_disk / "filler").write_bytes(bytes(25 << 20))
     with pytest.raises(StoreError, match=r"disk .*is full"):
         Kafka(small_disk / "kafka", die_with_parent=True).start()
+
+
+def test_a_port_lost_to_someone_quicker_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_choice, choices = ports.choose, []
+    with socket.create_server(("127.0.0.1", 0)) as quicker:
+
+        def choose(*arguments: Any) -> int:
+            choices.append(real_choice(*arguments) if choices else int(quicker.getsockname()[1]))
+            return choices[-1]
+
+        monkeypatch.setattr(ports, "choose", choose)
+        kafka = Kafka(tmp_path / "kafka", port=0, die_with_parent=True)
+        kafka.start()
+        try:
+            assert len(choices) == 2 and kafka.bootstrap == f"127.0.0.1:{choices[1]}"
+        finally:
+            kafka.kill()
 
 
 def test_three_nodes_keep_three_copies_and_survive_the_loss_of_one(tmp_path: Path) -> None:
