@@ -9,6 +9,7 @@ from streamapp.errors import StoreError, Unavailable
 
 #: How many lines from the end of a log are looked through; a dying JVM's stack traces are long.
 LINES = 100
+_QUOTED = 15
 
 #: What a line of the log says, and what that means. The first that is found counts.
 _SIGNS = (
@@ -44,8 +45,8 @@ class PortTaken(Unavailable):
 
 
 def failure(text: str, log: Sequence[str]) -> StoreError | Unavailable:
-    """The error for a server that did not come up, with the end of its log."""
-    quoted = "\n".join(f"  | {line[:200]}" for line in log)
+    """The error for a server that did not come up, with the end of its log (of which at least `LINES` are given)."""
+    quoted = "\n".join(f"  | {line[:200]}" for line in log[-_QUOTED:])
     message = f"{text}\nIts log ends:\n{quoted}" if quoted else text
     if any("No space left on device" in line for line in log):
         return StoreError(message)

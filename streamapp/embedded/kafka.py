@@ -135,12 +135,12 @@ class Node:
         """The exit code of one that ended; None if it runs, or if another process started it."""
         return None if self._child is None or self.is_alive() else self._child.wait(STOP_TIMEOUT_S)
 
-    def last_words(self, lines: int = 12) -> list[str]:
+    def last_words(self) -> list[str]:
         """The end of its log, and what the JVM itself had to say."""
-        return process.tail(self.log, lines) + process.tail(self.directory / "jvm.log", lines // 2)
+        return process.tail(self.log, death.LINES) + process.tail(self.directory / "jvm.log", 6)
 
     def cause_of_death(self) -> str:
-        return death.cause(self.reap(), self.last_words(death.LINES))
+        return death.cause(self.reap(), self.last_words())
 
 
 class Kafka:
@@ -266,7 +266,7 @@ class Kafka:
                 child.kill()
                 code = child.wait()
             if code != 0:
-                words = process.tail(node.directory / "jvm.log")
+                words = process.tail(node.directory / "jvm.log", death.LINES)
                 reason = death.cause(code, words)
                 raise death.failure(f"Kafka could not lay out {node.directory}: {reason}.", words)
 

@@ -145,7 +145,7 @@ class Postgres:
             except subprocess.TimeoutExpired:
                 code = -signal.SIGKILL
         if code != 0:
-            words = process.tail(self.log)
+            words = process.tail(self.log, death.LINES)
             raise death.failure(
                 f"PostgreSQL could not lay out {self.directory}: {program.name}, {death.cause(code, words)}.", words
             )
@@ -175,10 +175,11 @@ class Postgres:
         give_up = time.monotonic() + timeout_s
         while not accepts_connections(self.port):
             if not self.is_alive():
-                raise death.failure(f"PostgreSQL ended: {self.cause_of_death()}.", process.tail(self.log))
+                raise death.failure(f"PostgreSQL ended: {self.cause_of_death()}.", process.tail(self.log, death.LINES))
             if time.monotonic() > give_up:
                 raise death.failure(
-                    f"PostgreSQL did not answer on port {self.port} within {timeout_s:.0f} s.", process.tail(self.log)
+                    f"PostgreSQL did not answer on port {self.port} within {timeout_s:.0f} s.",
+                    process.tail(self.log, death.LINES),
                 )
             time.sleep(0.03)
 

@@ -140,7 +140,7 @@ class Servers:
                         f"Kafka's node {node.number} ended: {node.cause_of_death()}.", node.last_words()
                     )
             if self.postgres is not None and not self.postgres.is_alive():
-                words = process.tail(self.postgres.log)
+                words = process.tail(self.postgres.log, death.LINES)
                 raise death.failure(f"PostgreSQL ended: {self.postgres.cause_of_death()}.", words)
             time.sleep(0.2)
 

@@ -75,7 +75,7 @@ def test_cause_of_death(code: int | None, log: list[str], said: str) -> None:
 
 def test_failures_by_remedy() -> None:
     assert isinstance(death.failure("x", ["No space left on device"]), StoreError)
-    assert isinstance(death.failure("x", ["Address already in use"]), PortTaken)
+    assert isinstance(death.failure("x", ["Address already in use", *["closing"] * 90]), PortTaken)
     other = death.failure("It ended.", ["a", "b"])
     assert type(other) is Unavailable and str(other).splitlines() == ["It ended.", "Its log ends:", "  | a", "  | b"]
 
