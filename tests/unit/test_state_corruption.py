@@ -196,9 +196,10 @@ def record_ends(manifest: bytes) -> list[int]:
 def test_a_manifest_that_lost_its_last_records_is_noticed(written: Path, tmp_path: Path) -> None:
     """But for two places of some two hundred (`state/rocks.py` says which): a limit of RocksDB, kept in sight here."""
     unseen = []
-    for source, step in ((written, 1), (killed_writer(tmp_path / "written", 64 << 10, ""), 5)):
+    for source in (written, killed_writer(tmp_path / "written", 64 << 10, "")):
         name = next(name for name in files(source) if name.startswith("MANIFEST"))
-        for length in record_ends((source / "balances" / "0" / name).read_bytes())[::step]:
+        ends = record_ends((source / "balances" / "0" / name).read_bytes())
+        for length in sorted({*ends[:6], *ends[::20], *ends[-10:]}):  # those in the middle were never unseen
             try:
                 outcome(damaged(source, tmp_path, name, lambda file, length=length: os.truncate(file, length)))
             except AssertionError:
