@@ -1,0 +1,81 @@
+"""`App`: a Faust app with our topics, tables and settings, and `app`, the one this service runs on.
+
+faust -A streamapp.app worker -l info
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from streamapp import settings as settings_
+from streamapp.codec import Codec
+from streamapp.driver.boot import SCHEME, EngineApp
+from streamapp.driver.schema import Partitioner, RecordSchema
+from streamapp.driver.stream import Stream
+from streamapp.driver.tables import Table, TableManager
+from streamapp.driver.topic import Topic
+
+if TYPE_CHECKING:
+    app: App
+
+
+class App(EngineApp):
+    """A Faust app that is configured by `STREAMAPP_` settings; any Faust option given here wins over them.
+
+    Raises `ConfigurationError` with every problem of the settings.
+    """
+
+    def __init__(self, id: str | None = None, *, settings: settings_.Settings | None = None, **options: Any) -> None:
+        self.settings = settings or settings_.load(id=id)
+        #: Topics named in this app, with the partition count asked for; the worker creates missing ones.
+        self.declared_topics: dict[str, int | None] = {}
+        self._partition_of = Partitioner()
+        super().__init__(self.settings.id, **{**_faust_options(self.settings), **options})
+
+    def topic(self, *topics: str, value_type: Any = None, schema: Any = None, **options: Any) -> Any:
+        """A topic. `value_type` may be a `msgspec.Struct`, whose bad records then go to `<topic>-dlt`."""
+        if isinstance(value_type, type) and issubclass(value_type, msgspec.Struct):
+            schema = RecordSchema(Codec(value_type), self._partition_of)
+            value_type = None
+        self.declared_topics.update(dict.fromkeys(topics, options.get("partitions")))
+        return super().topic(*topics, value_type=value_type, schema=schema, **options)
+
+
+def use(app: App) -> App:
+    """Make `app` the service's app; call it before anything imports an agent or a table."""
+    globals()["app"] = app
+    return app
+
+
+def _faust_options(settings: settings_.Settings) -> dict[str, Any]:
+    """Faust's own settings, from ours."""
+    brokers = ";".join(f"{SCHEME}://{server}" for server in settings.broker.split(","))
+    return {
+        "broker": brokers,
+        "broker_commit_interval": settings.commit_interval,
+        "broker_session_timeout": settings.session_timeout,
+        "broker_heartbeat_interval": settings.session_timeout / 4,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_group_instance_id": settings.instance,
+        # Faust's own exactly-once code stays off: the guarantee is the engine's.
+        "processing_guarantee": "at_least_once",
+        "store": "memory://",
+        "topic_partitions": settings.partitions,
+        "topic_replication_factor": settings.replication_factor or 1,
+        "topic_disable_leader": True,
+        "web_enabled": False,
+        "autodiscover": ["agents", "tables"],
+        "Topic": Topic,
+        "Table": Table,
+        "Stream": Stream,
+        "TableManager": TableManager,
+    }
+
+
+def __getattr__(name: str) -> Any:
+    # The service's app is made when it is first asked for, so that `from streamapp import App` reads no settings.
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return use(App())
