@@ -204,7 +204,8 @@ def test_a_manifest_that_lost_its_last_records_is_noticed(written: Path, tmp_pat
                 outcome(damaged(source, tmp_path, name, lambda file, length=length: os.truncate(file, length)))
             except AssertionError:
                 unseen.append((source.name, length))
-    assert len(unseen) <= 4, unseen  # 1 to 3; without the check of `_verifying_options` 9
+    # 1 to 3 are; without the check of `_verifying_options` 9.
+    assert len(unseen) <= 4, unseen
     assert all(source == "written" for source, _ in unseen)
 
 
