@@ -194,7 +194,7 @@ def record_ends(manifest: bytes) -> list[int]:
 
 
 def test_a_manifest_that_lost_its_last_records_is_noticed(written: Path, tmp_path: Path) -> None:
-    """But for one to three places of some two hundred (`state/rocks.py` says which): a limit of RocksDB, kept in sight here."""
+    """But for one to three places of some two hundred (`state/rocks.py`): a limit of RocksDB, kept in sight here."""
     unseen = []
     for source in (written, killed_writer(tmp_path / "written", 64 << 10, "")):
         name = next(name for name in files(source) if name.startswith("MANIFEST"))
