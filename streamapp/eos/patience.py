@@ -39,6 +39,7 @@ class Patience:
 
     async def pause(self, reason: str) -> None:
         """Sleep twice as long as the last time, up to a second. Raises `on_limit` when the time is up."""
+        reason = reason.rstrip(".")
         waited = self.waited_s
         if self._limit_s is not None and waited >= self._limit_s:
             raise self._on_limit(f"Gave up {self._what} after {waited:.1f} s: {reason}.")

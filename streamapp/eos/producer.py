@@ -192,9 +192,9 @@ class Producer:
         if (
             key is None
             or value is None
-            or timestamp_ms is not None
             or headers
             or len(key) + len(value) > batch.easy_bytes
+            or (timestamp_ms is not None and not batch.easy_from_ms <= timestamp_ms <= batch.easy_until_ms)
         ):
             self.check(topic, key, value, headers, timestamp_ms)
             headers = list(headers)
@@ -217,7 +217,8 @@ class Producer:
                 f"{topic} has no partition {partition}, only 0 to {description.partition_count - 1}.",
                 kind="UnknownPartition",
             )
-        batch = Batch(Partition(topic, partition), description, self._batch_bytes, self._compression)
+        now_ms = self._clock.now() * 1000
+        batch = Batch(Partition(topic, partition), description, self._batch_bytes, self._compression, now_ms)
         self._filling[topic, partition] = batch
         return batch
 
