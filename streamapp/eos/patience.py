@@ -49,8 +49,12 @@ class Patience:
         pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, _LONGEST_S)
         await self._clock.sleep(pause_s if self._limit_s is None else min(pause_s, self._limit_s - waited))
 
+    def extend(self) -> None:
+        """The time so far does not count against the limit."""
+        self._began = self._clock.monotonic()
+
     def progressed(self) -> None:
         """Something moved: the limit and the pauses begin again."""
-        self._began = self._clock.monotonic()
+        self.extend()
         self._pause_s = _SHORTEST_S
         self._silent_until_s = _QUIET_S

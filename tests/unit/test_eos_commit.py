@@ -622,6 +622,12 @@ async def test_a_topic_that_is_just_being_made_is_waited_for(cluster: ScriptedCl
     assert len(cluster.calls) == calls, "asked once"
 
 
+async def test_a_broker_that_is_away_says_nothing_about_a_topic(cluster: ScriptedCluster, producer: Producer) -> None:
+    cluster.topics["fresh"] = TopicDescription("fresh", partition_count=1)
+    cluster.will("describe", 3, *[LOST] * 60, 3, 3)
+    assert (await producer.ensure("fresh")).name == "fresh"
+
+
 async def test_a_topic_there_is_not_fails_the_event(producer: Producer) -> None:
     with pytest.raises(RecordError, match="nowhere"):
         await producer.ensure("nowhere")
