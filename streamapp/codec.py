@@ -1,0 +1,101 @@
+"""Bytes to typed records and back. Input is untrusted: whatever is wrong with it is a `RecordError`, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Generic, TypeVar
+
+import msgspec
+
+from streamapp.clock import parse_rfc3339
+from streamapp.errors import RecordError
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+#: Limits of the contract.
+RECORD_BYTES_MAX = 1 << 20
+NESTING_MAX = 32
+AHEAD_MAX_S = 3600.0
+
+
+class Codec(Generic[R]):
+    """Decodes and encodes one type of record. Stateless after construction; safe to share."""
+
+    def __init__(self, record_type: type[R]) -> None:
+        self.record_type = record_type
+        key_field: str | None = getattr(record_type, "KEY", None)
+        self._key: Callable[[R], str] | None = attrgetter(key_field) if key_field else None
+        self._has_time = "occurred_at" in record_type.__struct_fields__
+        self._decode = msgspec.json.Decoder(record_type).decode
+        self._encode = msgspec.json.Encoder().encode
+
+    def decode(self, value: bytes | None) -> R:
+        """The record in `value`. Raises `RecordError` that says which field is wrong and how."""
+        if value is None:
+            raise RecordError("the value is null; a JSON object is expected")
+        if len(value) > RECORD_BYTES_MAX:
+            raise RecordError(f"the value has {len(value):,} bytes; {RECORD_BYTES_MAX:,} are allowed")
+        if _nesting_may_exceed(value) and nesting(value) > NESTING_MAX:
+            raise RecordError(f"the value is nested deeper than {NESTING_MAX} levels")
+        try:
+            return self._decode(value)
+        except msgspec.ValidationError as exc:
+            raise RecordError(str(exc), kind="InvalidRecord") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise RecordError(f"not JSON: {exc}") from None
+
+    def encode(self, record: R) -> bytes:
+        """Compact JSON, UTF-8, fields in the order of the struct."""
+        return self._encode(record)
+
+    def key(self, record: R) -> bytes:
+        """The key this record must have."""
+        if self._key is None:
+            raise TypeError(f"{self.record_type.__name__} has no KEY")
+        return self._key(record).encode()
+
+    def check_key(self, record: R, key: bytes | None) -> None:
+        """Raise `RecordError` (`KeyMismatch`) unless `key` is the text of the record's key field."""
+        if self._key is not None and key != self._key(record).encode():
+            shown = "null" if key is None else repr(key[:100].decode("utf-8", "replace"))
+            field = self.record_type.KEY  # type: ignore[attr-defined]
+            raise RecordError(f"the key {shown} is not the field {field}", kind="KeyMismatch")
+
+    def check_time(self, record: R, appended_at: float) -> None:
+        """Raise `RecordError` if the event says it happened over an hour after it was appended (seconds)."""
+        if self._has_time:
+            happened = parse_rfc3339(record.occurred_at).timestamp()  # type: ignore[attr-defined]
+            if happened - appended_at > AHEAD_MAX_S:
+                raise RecordError(
+                    f"occurred_at is {happened - appended_at:,.0f} s ahead of the append time; "
+                    f"{AHEAD_MAX_S:,.0f} s are allowed",
+                    kind="TooFarAhead",
+                )
+
+
+def _nesting_may_exceed(value: bytes) -> bool:
+    # Two counts in C rule out nearly every record; only the suspicious are scanned.
+    return value.count(b"{") + value.count(b"[") > NESTING_MAX
+
+
+def nesting(value: bytes) -> int:
+    """The deepest nesting of objects and arrays in JSON text; brackets inside strings do not count."""
+    depth = deepest = 0
+    in_string = escaped = False
+    for byte in value:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
