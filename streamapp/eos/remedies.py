@@ -1,0 +1,130 @@
+"""What each error of a broker means for a transaction: one table, and nowhere else.
+
+The facts are those of Kafka's own clients (TransactionManager, Sender) and of KIP-360, KIP-447, KIP-588 and KIP-890;
+the remedies are the engine's: nothing is retried with other bytes, nothing is guessed, and what is not in the table
+is a defect that ends the worker.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from streamapp.eos.protocol import Code
+from streamapp.errors import TransactionAborted
+from streamapp.types import Partition
+
+
+class Remedy(Enum):
+    """What the caller does next. `docs` of each member say when it is right."""
+
+    DONE = auto()
+    #: The same request again, unchanged, after a pause: it was not carried out, or carrying it out twice is one.
+    REPEAT = auto()
+    #: As REPEAT, but the node was the wrong one: look the leader or coordinator up again first.
+    REROUTE = auto()
+    #: This transaction cannot be committed. Abort it and run the events again.
+    ABORT = auto()
+    #: As ABORT, and the producer's identity is of no use any more: ask for a new one with the old one.
+    RENEW = auto()
+    #: The broker refused what the records contain. Abort, then run the interval one event a transaction.
+    CONTENT = auto()
+    #: The identity is stale, or the transaction ended without us: a time-out or a twin? Ask (decision 7).
+    ASK = auto()
+    #: The seat in the consumer group is gone, so are its partitions: abort, drop them, never retry.
+    UNSEATED = auto()
+    #: Rights or settings are wrong: stop and say what to change.
+    CONFIGURE = auto()
+
+
+#: Every code a transactional request is known to be answered with.
+REMEDIES: dict[int, Remedy] = {
+    Code.NONE: Remedy.DONE,
+    Code.CORRUPT_MESSAGE: Remedy.REPEAT,
+    Code.UNKNOWN_TOPIC_OR_PARTITION: Remedy.REROUTE,
+    Code.LEADER_NOT_AVAILABLE: Remedy.REROUTE,
+    Code.NOT_LEADER_OR_FOLLOWER: Remedy.REROUTE,
+    Code.REQUEST_TIMED_OUT: Remedy.REROUTE,
+    Code.REPLICA_NOT_AVAILABLE: Remedy.REROUTE,
+    Code.MESSAGE_TOO_LARGE: Remedy.CONTENT,
+    Code.NETWORK_EXCEPTION: Remedy.REROUTE,
+    Code.COORDINATOR_LOAD_IN_PROGRESS: Remedy.REPEAT,
+    Code.COORDINATOR_NOT_AVAILABLE: Remedy.REROUTE,
+    Code.NOT_COORDINATOR: Remedy.REROUTE,
+    Code.INVALID_TOPIC: Remedy.CONFIGURE,
+    Code.RECORD_LIST_TOO_LARGE: Remedy.CONTENT,
+    Code.NOT_ENOUGH_REPLICAS: Remedy.REPEAT,
+    Code.NOT_ENOUGH_REPLICAS_AFTER_APPEND: Remedy.REPEAT,
+    Code.ILLEGAL_GENERATION: Remedy.UNSEATED,
+    Code.INVALID_GROUP_ID: Remedy.CONFIGURE,
+    Code.UNKNOWN_MEMBER_ID: Remedy.UNSEATED,
+    # A rebalance has begun but the seat still stands: the events run again under whatever comes of it.
+    Code.REBALANCE_IN_PROGRESS: Remedy.ABORT,
+    Code.TOPIC_AUTHORIZATION_FAILED: Remedy.CONFIGURE,
+    Code.GROUP_AUTHORIZATION_FAILED: Remedy.CONFIGURE,
+    Code.CLUSTER_AUTHORIZATION_FAILED: Remedy.CONFIGURE,
+    Code.INVALID_TIMESTAMP: Remedy.CONTENT,
+    Code.UNSUPPORTED_VERSION: Remedy.CONFIGURE,
+    # A gap in the sequence: a batch of this epoch was lost between us and the log. The next epoch begins at 0.
+    Code.OUT_OF_ORDER_SEQUENCE_NUMBER: Remedy.ABORT,
+    # Appended before, so long ago that the broker no longer knows where: its offset would be a guess.
+    Code.DUPLICATE_SEQUENCE_NUMBER: Remedy.ABORT,
+    Code.INVALID_PRODUCER_EPOCH: Remedy.ASK,
+    # The transaction is not open any more at the coordinator: it timed out or somebody newer ended it.
+    Code.INVALID_TXN_STATE: Remedy.ASK,
+    # The coordinator forgot the transactional id (`transactional.id.expiration.ms`), so nothing of it is open.
+    Code.INVALID_PRODUCER_ID_MAPPING: Remedy.RENEW,
+    Code.INVALID_TRANSACTION_TIMEOUT: Remedy.CONFIGURE,
+    Code.CONCURRENT_TRANSACTIONS: Remedy.REPEAT,
+    Code.TRANSACTION_COORDINATOR_FENCED: Remedy.REROUTE,
+    Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Remedy.CONFIGURE,
+    Code.KAFKA_STORAGE_ERROR: Remedy.REROUTE,
+    Code.UNKNOWN_PRODUCER_ID: Remedy.RENEW,
+    Code.FENCED_LEADER_EPOCH: Remedy.REROUTE,
+    Code.UNKNOWN_LEADER_EPOCH: Remedy.REROUTE,
+    Code.OFFSET_NOT_AVAILABLE: Remedy.REPEAT,
+    Code.FENCED_INSTANCE_ID: Remedy.UNSEATED,
+    Code.INVALID_RECORD: Remedy.CONTENT,
+    Code.UNSTABLE_OFFSET_COMMIT: Remedy.REPEAT,
+    Code.THROTTLING_QUOTA_EXCEEDED: Remedy.REPEAT,
+    Code.PRODUCER_FENCED: Remedy.ASK,
+    Code.TRANSACTION_ABORTABLE: Remedy.ABORT,
+}
+
+
+class UnexpectedCode(RuntimeError):
+    """A broker answered what no table of ours knows. A defect or a newer Kafka: the worker ends, nothing is guessed."""
+
+
+class ContentRefused(TransactionAborted):
+    """The broker refused a batch for what is in it. Run the interval again, one event a transaction.
+
+    The event whose transaction then raises this again is the one to dead-letter. `record_indexes` says which records
+    of the partition's batch it was, where the broker tells (KIP-467); it often does not.
+    """
+
+    def __init__(self, partition: Partition, code: int, record_indexes: tuple[int, ...], reason: str) -> None:
+        self.partition = partition
+        self.code = code
+        self.record_indexes = record_indexes
+        super().__init__(
+            f"The broker refused what was written to {partition}: {named(code)}{f', {reason}' if reason else ''}. "
+            "The transaction has no effect; its events run again one at a time and the one at fault is dead-lettered."
+        )
+
+
+def remedy(code: int) -> Remedy:
+    """The remedy for a code; `UnexpectedCode` for one that is not in the table."""
+    found = REMEDIES.get(code)
+    if found is None:
+        raise UnexpectedCode(
+            f"A broker answered a transactional request with error {named(code)}. Nothing is committed."
+        )
+    return found
+
+
+def named(code: int) -> str:
+    """A code as people search for it: number and Kafka's name."""
+    try:
+        return f"{int(code)} ({Code(code).name})"
+    except ValueError:
+        return str(code)
