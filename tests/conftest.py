@@ -1,0 +1,43 @@
+"""Real servers for the tests: one Kafka cluster and one PostgreSQL a test run, started when first asked for.
+
+TEST_BROKER=host:port uses a Kafka that runs already, to save its start while developing.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from streamapp.embedded.kafka import Kafka
+
+
+class Broker(NamedTuple):
+    """Where the tests' Kafka answers."""
+
+    bootstrap: str
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One Kafka for the whole run; its topics are shared, so a test names its own with `topic_prefix`."""
+    if given := os.environ.get("TEST_BROKER"):
+        yield Broker(given)
+        return
+    cluster = Kafka(tmp_path_factory.mktemp("kafka"), port=None, die_with_parent=True)
+    cluster.start()
+    try:
+        yield Broker(cluster.bootstrap)
+    finally:
+        cluster.kill()
+
+
+@pytest.fixture
+def topic_prefix(request: pytest.FixtureRequest) -> str:
+    """Begins every name a test uses on the broker: topics, groups, transactional ids. Unique a test and a run."""
+    stem = Path(str(request.node.path)).stem.removeprefix("test_")
+    return f"{stem[:40]}-{uuid.uuid4().hex[:10]}"

@@ -1,0 +1,103 @@
+"""Bad records: each kind the contract names is a `RecordError` that says what is wrong; nothing else ever escapes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamapp.codec import Codec, nesting
+from streamapp.errors import RecordError
+from streamapp.records import Transfer
+
+CODEC = Codec(Transfer)
+GOOD: dict[str, Any] = {
+    "event_id": "t-1",
+    "occurred_at": "2026-01-31T12:00:00Z",
+    "from_account": "alice",
+    "to_account": "bob",
+    "amount": 5,
+    "currency": "EUR",
+}
+
+
+def encoded(**changes: Any) -> bytes:
+    return json.dumps({**GOOD, **changes}).encode()
+
+
+def test_a_good_record_survives_the_round_trip() -> None:
+    record = CODEC.decode(encoded(newer_field=[1, {"a": None}]))
+    assert json.loads(CODEC.encode(record)) == GOOD
+    assert CODEC.key(record) == b"alice"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "null"),
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"[]", "Expected `object`"),
+        (b"null", "Expected `object`"),
+        (b'{"event_id":"\xff"}', "not JSON"),
+        (encoded().replace(b"5", b"NaN"), "not JSON"),
+        (encoded(amount=True), "$.amount"),
+        (encoded(amount="5"), "$.amount"),
+        (encoded(amount=5.0), "$.amount"),
+        (encoded(amount=2**63), "$.amount"),
+        (encoded(amount=-(2**63) - 1), "$.amount"),
+        (encoded(amount=10**30), "$.amount"),
+        (encoded(event_id=None), "$.event_id"),
+        (json.dumps({k: v for k, v in GOOD.items() if k != "currency"}).encode(), "currency"),
+        (encoded(occurred_at="yesterday"), "RFC 3339"),
+        (encoded(occurred_at="2026-01-31T12:00:00+01:00"), "RFC 3339"),
+        (encoded(note="x" * (1 << 20)), "1,048,576 are allowed"),
+        (encoded().replace(b"5,", b"5, " + b'"deep": ' + b"[" * 32 + b"]" * 32 + b","), "nested deeper than 32"),
+        (b"[" * 100_000, "nested deeper than 32"),
+    ],
+)
+def test_a_bad_record_is_named(value: bytes | None, says: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        CODEC.decode(value)
+    assert says in str(caught.value)
+
+
+def test_nesting_at_the_limit_is_allowed_and_brackets_in_text_do_not_count() -> None:
+    CODEC.decode(encoded().replace(b"5,", b"5, " + b'"deep": ' + b"[" * 31 + b"]" * 31 + b","))
+    CODEC.decode(encoded(note='[{"\\' * 1000))
+
+
+@given(st.recursive(st.none() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_nesting_is_that_of_the_parsed_value(value: Any) -> None:
+    def depth(part: Any) -> int:
+        if isinstance(part, dict):
+            return 1 + max(map(depth, part.values()), default=0)
+        return 1 + max(map(depth, part), default=0) if isinstance(part, list) else 0
+
+    assert nesting(json.dumps(value).encode()) == depth(value)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_escape_as_another_error(value: bytes) -> None:
+    with pytest.raises(RecordError):
+        CODEC.decode(value)
+
+
+def test_the_key_must_be_the_key_field() -> None:
+    record = CODEC.decode(encoded(from_account="zoë"))
+    CODEC.check_key(record, "zoë".encode())
+    for key in (None, b"", b"bob", b"\xff"):
+        with pytest.raises(RecordError) as caught:
+            CODEC.check_key(record, key)
+        assert caught.value.kind == "KeyMismatch"
+
+
+def test_an_event_may_be_an_hour_ahead_of_its_append_time_and_no_more() -> None:
+    record = CODEC.decode(encoded(occurred_at="2026-01-31T13:00:00Z"))
+    noon = 1_769_860_800.0
+    CODEC.check_time(record, noon)
+    with pytest.raises(RecordError, match="ahead of the append time"):
+        CODEC.check_time(record, noon - 1)
