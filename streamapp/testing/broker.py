@@ -36,6 +36,7 @@ from streamapp.eos.record_batch import Content, pack
 from streamapp.testing.clock import EPOCH_S
 from streamapp.testing.groups import Group
 from streamapp.testing.log import PartitionLog
+from streamapp.testing.offsets import GroupOffsets
 from streamapp.testing.transactions import Target, Transaction, TransactionCoordinator
 from streamapp.types import Partition
 
@@ -177,7 +178,8 @@ class MemoryBroker:
         return self.coordinator.end(request)
 
     def fetch_offsets(self, request: OffsetFetch) -> OffsetFetchAnswer:
-        offsets = self.group(request.group).offsets
+        group = self.groups.get(request.group)
+        offsets = group.offsets if group is not None else GroupOffsets()
         return OffsetFetchAnswer(
             Code.NONE,
             {

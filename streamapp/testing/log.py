@@ -22,6 +22,7 @@ _HEADER = struct.Struct(">qiibIhiqqqhii")
 _MAGIC = 2
 _TRANSACTIONAL = 0x10
 _CONTROL = 0x20
+_UNBOUNDED = (2**63 - 1, 2**63 - 1)
 
 
 class Batch:
@@ -114,12 +115,12 @@ class PartitionLog:
         """Append one batch after Kafka's checks of content, epoch and sequence; a repeated one is not appended."""
         if len(payload) < _HEADER.size:
             return Produced(Code.CORRUPT_MESSAGE)
-        (_, length, _, magic, _, attributes, last_delta, first_ms, highest_ms, producer_id, epoch, sequence, _) = (
-            _HEADER.unpack_from(payload)
+        (_, length, _, magic, _, attributes, last_delta, _, _, producer_id, epoch, sequence, _) = _HEADER.unpack_from(
+            payload
         )
         if magic != _MAGIC or attributes & _CONTROL or length + 12 != len(payload):
             return Produced(Code.CORRUPT_MESSAGE)
-        refusal = self._refuse_content(payload, now_ms, first_ms, highest_ms)
+        refusal = self._refuse_content(payload, now_ms)
         if refusal is not None:
             return refusal
         base, transactional = self.high_watermark, bool(attributes & _TRANSACTIONAL)
@@ -141,7 +142,7 @@ class PartitionLog:
             self._open.setdefault(producer_id, []).append(batch)
         return Produced(Code.NONE, base, stamp)
 
-    def _refuse_content(self, payload: bytes, now_ms: int, first_ms: int, highest_ms: int) -> Produced | None:
+    def _refuse_content(self, payload: bytes, now_ms: int) -> Produced | None:
         topic = self.topic
         if len(payload) > topic.max_message_bytes:
             return Produced(Code.MESSAGE_TOO_LARGE)
@@ -150,9 +151,9 @@ class PartitionLog:
             if keyless:
                 reason = f"Compacted topic cannot accept message without key in topic partition {self.partition}."
                 return Produced(Code.INVALID_RECORD, record_errors=tuple((index, reason) for index in keyless))
-        if not topic.append_time:
+        if not topic.append_time and (topic.timestamp_before_max_ms, topic.timestamp_after_max_ms) != _UNBOUNDED:
             earliest, latest = now_ms - topic.timestamp_before_max_ms, now_ms + topic.timestamp_after_max_ms
-            if min(first_ms, highest_ms) < earliest or highest_ms > latest:
+            if not all(earliest <= record.timestamp_ms <= latest for record in unpack(payload)):
                 return Produced(Code.INVALID_TIMESTAMP)
         return None
 
