@@ -7,6 +7,7 @@ is a defect that ends the worker.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum, auto
 
 from streamapp.eos.protocol import Code
@@ -15,7 +16,7 @@ from streamapp.types import Partition
 
 
 class Remedy(Enum):
-    """What the caller does next. `docs` of each member say when it is right."""
+    """What the caller does next."""
 
     DONE = auto()
     #: The same request again, unchanged, after a pause: it was not carried out, or carrying it out twice is one.
@@ -24,11 +25,10 @@ class Remedy(Enum):
     REROUTE = auto()
     #: This transaction cannot be committed. Abort it and run the events again.
     ABORT = auto()
-    #: As ABORT, and the producer's identity is of no use any more: ask for a new one with the old one.
-    RENEW = auto()
     #: The broker refused what the records contain. Abort, then run the interval one event a transaction.
     CONTENT = auto()
-    #: The identity is stale, or the transaction ended without us: a time-out or a twin? Ask (decision 7).
+    #: The identity is stale, or the transaction ended without us: a time-out or a twin? `InitProducerId` with the
+    #: own identity tells: 0 and the next identity, or 90.
     ASK = auto()
     #: The seat in the consumer group is gone, so are its partitions: abort, drop them, never retry.
     UNSEATED = auto()
@@ -71,14 +71,15 @@ REMEDIES: dict[int, Remedy] = {
     Code.INVALID_PRODUCER_EPOCH: Remedy.ASK,
     # The transaction is not open any more at the coordinator: it timed out or somebody newer ended it.
     Code.INVALID_TXN_STATE: Remedy.ASK,
-    # The coordinator forgot the transactional id (`transactional.id.expiration.ms`), so nothing of it is open.
-    Code.INVALID_PRODUCER_ID_MAPPING: Remedy.RENEW,
+    # The coordinator knows another producer id or, after `transactional.id.expiration.ms`, none at all.
+    Code.INVALID_PRODUCER_ID_MAPPING: Remedy.ASK,
     Code.INVALID_TRANSACTION_TIMEOUT: Remedy.CONFIGURE,
     Code.CONCURRENT_TRANSACTIONS: Remedy.REPEAT,
     Code.TRANSACTION_COORDINATOR_FENCED: Remedy.REROUTE,
     Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Remedy.CONFIGURE,
     Code.KAFKA_STORAGE_ERROR: Remedy.REROUTE,
-    Code.UNKNOWN_PRODUCER_ID: Remedy.RENEW,
+    # The partition's leader lost what it knew of this producer; a new epoch begins its sequence again.
+    Code.UNKNOWN_PRODUCER_ID: Remedy.ASK,
     Code.FENCED_LEADER_EPOCH: Remedy.REROUTE,
     Code.UNKNOWN_LEADER_EPOCH: Remedy.REROUTE,
     Code.OFFSET_NOT_AVAILABLE: Remedy.REPEAT,
@@ -89,6 +90,21 @@ REMEDIES: dict[int, Remedy] = {
     Code.PRODUCER_FENCED: Remedy.ASK,
     Code.TRANSACTION_ABORTABLE: Remedy.ABORT,
 }
+
+#: Remedies after which the same request goes out again, unchanged.
+REPEATED = frozenset({Remedy.REPEAT, Remedy.REROUTE})
+
+#: Which of several codes of one answer decides: what ends the most comes first.
+_GRAVITY = (
+    Remedy.ASK,
+    Remedy.UNSEATED,
+    Remedy.CONFIGURE,
+    Remedy.CONTENT,
+    Remedy.ABORT,
+    Remedy.REROUTE,
+    Remedy.REPEAT,
+    Remedy.DONE,
+)
 
 
 class UnexpectedCode(RuntimeError):
@@ -120,6 +136,11 @@ def remedy(code: int) -> Remedy:
             f"A broker answered a transactional request with error {named(code)}. Nothing is committed."
         )
     return found
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The code that decides about all of them; `Code.NONE` when there is none."""
+    return min(codes, key=lambda code: _GRAVITY.index(remedy(code)), default=Code.NONE)
 
 
 def named(code: int) -> str:

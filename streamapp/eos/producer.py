@@ -1,0 +1,355 @@
+"""The linear transactional producer: appends to one record batch a partition, and produces them all at the commit.
+
+Why not aiokafka's: every output waits for the commit anyway, so nothing is gained by sending early, and its producer
+commits a transaction of which a batch was lost, and aborts one without telling the broker (decision 8). Here a call
+happens after the other, every answer is looked at, and no batch is ever built twice: what is repeated is the same
+bytes under the same epoch and sequence, which the broker appends once.
+
+What the transaction is for, said once: it makes Kafka-to-Kafka atomic. It removes no repeats a sender made (the inbox
+does) and covers no other store (the sinks do).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import NamedTuple, NoReturn
+
+from streamapp.clock import SYSTEM_CLOCK, Clock
+from streamapp.eos.batches import Batch, Compression, HeaderList, refuse_record
+from streamapp.eos.cluster import Cluster, NoAnswer
+from streamapp.eos.coordinator import Coordinator
+from streamapp.eos.partitioner import Partitioner
+from streamapp.eos.patience import Patience
+from streamapp.eos.protocol import Code, Membership, Produce, ProduceAnswer, Produced, TopicDescription
+from streamapp.eos.remedies import REPEATED, ContentRefused, Remedy, named, remedy, worst
+from streamapp.eos.transaction import BrokenTransaction, State
+from streamapp.errors import ConfigurationError, RecordError
+from streamapp.types import Partition
+
+#: A record batch is closed at this size or the topic's limit, whichever is smaller.
+BATCH_BYTES = 1 << 20
+#: Batches of several partitions share a request up to this size; brokers take 100 MiB by default.
+REQUEST_BYTES = 8 << 20
+#: How long a broker may wait for its replicas before it answers 7, in seconds.
+REPLICATION_TIMEOUT_S = 4.0
+#: How long a topic may take to become known after it was created, in seconds.
+TOPIC_PATIENCE_S = 5.0
+
+_NO_HEADERS: list[tuple[str, bytes | None]] = []
+
+
+class Written(NamedTuple):
+    """Where a partition's records went in one transaction. Other producers' records may be in between."""
+
+    base_offset: int
+    #: One past the last record: the checkpoint of a changelog that only this producer writes.
+    next_offset: int
+
+
+class _Sending(NamedTuple):
+    """A closed batch: bytes that no longer change."""
+
+    records: bytearray
+    record_count: int
+
+
+class Producer:
+    """One process's transactional producer. All calls are made from one event loop, one transaction at a time.
+
+    `transaction_timeout_s`: after it the broker aborts an open transaction; every wait before the commit point ends
+    then, too. `append()` is the hot path and synchronous; its topic must be known by `ensure()`.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        transactional_id: str,
+        *,
+        transaction_timeout_s: float,
+        compression: Compression = "none",
+        batch_bytes: int = BATCH_BYTES,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.transactional_id = transactional_id
+        #: Bytes appended since the last commit, before compression.
+        self.byte_count = 0
+        self._cluster = cluster
+        self._clock = clock
+        self._builder_reads_clock = clock is SYSTEM_CLOCK
+        self._compression = compression
+        self._batch_bytes = batch_bytes
+        self._coordinator = Coordinator(cluster, transactional_id, transaction_timeout_s, clock)
+        self._topics: dict[str, TopicDescription] = {}
+        self._partitioner = Partitioner()
+        self._filling: dict[tuple[str, int], Batch] = {}
+        self._full: dict[Partition, list[Batch]] = {}
+        self._turn = 0
+
+    @property
+    def state(self) -> State:
+        return self._coordinator.transaction.state
+
+    async def start(self) -> None:
+        """Take the transactional id, once at process start. Fences every older process with it (decision 5).
+
+        Waits for a broker that is down. `ConfigurationError` where the cluster lacks transaction protocol v2.
+        """
+        patience = Patience(self._clock, "asking a broker for its features")
+        while True:
+            try:
+                features = await self._cluster.features()
+                break
+            except NoAnswer as exc:
+                await patience.pause(str(exc))
+        if features.transaction_version < 2:
+            raise ConfigurationError(
+                f"The cluster's transaction.version is {features.transaction_version}, but exactly once needs 2 (Kafka "
+                "4.0 or later): on 1 a delayed EndTxn can commit half a transaction. Nothing was started. Run "
+                "kafka-features.sh upgrade --feature transaction.version=2."
+            )
+        await self._coordinator.open()
+
+    async def confirm(self) -> None:
+        """Ask whether this process is still the newest under its transactional id; `InstanceFenced` if not.
+
+        To be asked before rejoining after a lost membership (decision 5). Drops what was appended.
+        """
+        self._drop()
+        await self._coordinator.ask()
+
+    # --- topics
+
+    def knows(self, topic: str) -> bool:
+        return topic in self._topics
+
+    async def ensure(self, topic: str) -> TopicDescription:
+        """Learn a topic's partitions and limits, once; wait a little for one that was just created.
+
+        `RecordError` when there is no such topic: the event that sends to it can never be processed.
+        """
+        known = self._topics.get(topic)
+        if known is not None:
+            return known
+        patience = Patience(self._clock, f"looking for topic {topic}", limit_s=TOPIC_PATIENCE_S, on_limit=RecordError)
+        while True:
+            try:
+                found = await self._cluster.describe_topic(topic)
+            except NoAnswer as exc:
+                patience.progressed()  # the broker is away, which says nothing about the topic
+                await patience.pause(str(exc))
+                continue
+            if found.error == Code.NONE and found.partition_count > 0:
+                self._topics[topic] = found
+                return found
+            if found.error == Code.INVALID_TOPIC:
+                raise RecordError(f"{topic!r} is no name Kafka allows for a topic.", kind="UnknownTopic")
+            if found.error != Code.NONE and remedy(found.error) not in REPEATED:
+                raise ConfigurationError(
+                    f"Topic {topic} cannot be described: {named(found.error)}. Allow Describe and DescribeConfigs."
+                )
+            await patience.pause(f"{named(found.error)}; create it first")
+
+    async def refresh(self, topic: str) -> None:
+        """Look once whether a topic's limits or partitions have changed; without a good answer the old ones stand."""
+        try:
+            found = await self._cluster.describe_topic(topic)
+        except NoAnswer:
+            return
+        if found.error == Code.NONE and found.partition_count > 0:
+            self._topics[topic] = found
+
+    def partition_for(self, topic: str, key: bytes | None) -> int:
+        """Kafka's default partition of a key; without a key one partition a transaction, in turn."""
+        count = self._topics[topic].partition_count
+        return self._turn % count if key is None else self._partitioner(key, count)
+
+    # --- records
+
+    def check(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: HeaderList = _NO_HEADERS,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Refuse (`RecordError`) what would fail at the commit; for callers that stage a send before they append."""
+        refuse_record(self._topics[topic], key, value, headers, timestamp_ms, self._clock.now() * 1000)
+
+    def append(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: HeaderList = _NO_HEADERS,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Add a record to the open transaction. Nothing is sent before the commit. `RecordError` as `check()`."""
+        batch = self._filling.get((topic, partition)) or self._begin_batch(topic, partition)
+        if (
+            key is None
+            or value is None
+            or timestamp_ms is not None
+            or headers
+            or len(key) + len(value) > batch.easy_bytes
+        ):
+            self.check(topic, key, value, headers, timestamp_ms)
+            headers = list(headers)
+        if timestamp_ms is None and not self._builder_reads_clock:
+            timestamp_ms = int(self._clock.now() * 1000)
+        record = batch.append(batch.count, timestamp_ms, key, value, headers or _NO_HEADERS)
+        if record is None:
+            self._full.setdefault(batch.partition, []).append(batch)
+            batch = self._begin_batch(topic, partition)
+            record = batch.append(0, timestamp_ms, key, value, headers or _NO_HEADERS)
+        batch.count += 1
+        self.byte_count += record.size
+
+    def _begin_batch(self, topic: str, partition: int) -> Batch:
+        description = self._topics.get(topic)
+        if description is None:
+            raise BrokenTransaction(f"Nothing is known of topic {topic}: await ensure() before the first append.")
+        if not 0 <= partition < description.partition_count:
+            raise RecordError(
+                f"{topic} has no partition {partition}, only 0 to {description.partition_count - 1}.",
+                kind="UnknownPartition",
+            )
+        batch = Batch(Partition(topic, partition), description, self._batch_bytes, self._compression)
+        self._filling[topic, partition] = batch
+        return batch
+
+    # --- the steps of a commit, in this order (eos/commit.py)
+
+    async def produce(self) -> Mapping[Partition, Written]:
+        """Step 3: produce every batch and check every answer. Returns where the records went.
+
+        `ContentRefused`, `TransactionAborted` or `InstanceFenced` when any batch failed; `abort()` is next then.
+        """
+        if self.state is not State.EMPTY:
+            raise BrokenTransaction(f"A commit was begun while the last transaction is {self.state.name}.")
+        waiting = self._close_batches()
+        written: dict[Partition, Written] = {}
+        patience = self._coordinator.patience("producing")
+        while waiting:
+            heads = {partition: batches[0] for partition, batches in waiting.items()}
+            answers, reason = await self._round({partition: sending.records for partition, sending in heads.items()})
+            await self._check(answers)
+            for partition, answer in answers.items():
+                if answer.error != Code.NONE:
+                    reason = f"{partition}: {named(answer.error)}"
+                    continue
+                first = written[partition].base_offset if partition in written else answer.base_offset
+                written[partition] = Written(first, answer.base_offset + heads[partition].record_count)
+                waiting[partition].popleft()
+                if not waiting[partition]:
+                    del waiting[partition]
+            if reason is not None:
+                await patience.pause(reason)
+        return written
+
+    async def bind(self, offsets: Mapping[Partition, int], membership: Membership) -> None:
+        """Step 4: the consumed offsets, guarded by the membership. `Fenced` when the seat is no longer valid."""
+        await self._coordinator.bind(offsets, membership)
+
+    async def end(self) -> None:
+        """Step 5, the commit point. Goes on until the outcome is known (decision 7)."""
+        await self._coordinator.end(committed=True)
+        self._turn += 1
+
+    async def abort(self) -> None:
+        """Give up what is open and everything appended. Afterwards the next transaction may begin.
+
+        Waits for a broker that is down; may be cancelled and called again. `InstanceFenced` if somebody newer holds
+        the transactional id. Never possible once the commit was sent: its outcome is not ours to change.
+        """
+        self._drop()
+        if self.state in (State.WRITTEN, State.BOUND, State.ABORTING):
+            await self._coordinator.end(committed=False)
+        elif self.state is State.OUSTED:
+            await self._coordinator.ask()
+        elif self.state is State.COMMITTING:
+            raise BrokenTransaction("A transaction whose commit was sent cannot be aborted; its outcome is in doubt.")
+
+    def _drop(self) -> None:
+        self._filling.clear()
+        self._full.clear()
+        self.byte_count = 0
+
+    def _close_batches(self) -> dict[Partition, deque[_Sending]]:
+        """Every batch as bytes, in order of appending, numbered under the transaction's identity."""
+        transaction = self._coordinator.transaction
+        closed: dict[Partition, deque[_Sending]] = {}
+        for last in self._filling.values():
+            for batch in (*self._full.get(last.partition, ()), last):
+                if batch.count == 0:  # begun for a record that was refused
+                    continue
+                records = batch.close(transaction.identity, transaction.sequence(last.partition))
+                transaction.advance(last.partition, batch.count)
+                closed.setdefault(last.partition, deque()).append(_Sending(records, batch.count))
+        self._drop()
+        return closed
+
+    async def _round(self, heads: Mapping[Partition, bytearray]) -> tuple[ProduceAnswer, str | None]:
+        """Send one batch a partition, all nodes at once: (answers, why some partitions have none)."""
+        try:
+            leaders = await self._cluster.leaders(tuple(heads))
+        except NoAnswer as exc:
+            return {}, str(exc)
+        requests = _requests(heads, leaders)
+        if requests:
+            self._coordinator.produce_sent()
+        answers: dict[Partition, Produced] = {}
+        unanswered = [f"{partition} has no leader" for partition in heads if partition not in leaders]
+        outcomes = await asyncio.gather(*(self._send(node, batches) for node, batches in requests))
+        for outcome in outcomes:
+            if isinstance(outcome, NoAnswer):
+                unanswered.append(str(outcome))
+            else:
+                answers.update(outcome)
+        return answers, unanswered[0] if unanswered else None
+
+    async def _send(self, node: int, batches: dict[Partition, bytearray]) -> ProduceAnswer | NoAnswer:
+        request = Produce(self.transactional_id, int(REPLICATION_TIMEOUT_S * 1000), batches)
+        try:
+            return await self._cluster.produce(node, request)
+        except NoAnswer as exc:
+            return exc
+
+    async def _check(self, answers: ProduceAnswer) -> None:
+        """Raise what the worst of the answers means; none of them is passed over (decision 8)."""
+        code = worst(answer.error for answer in answers.values())
+        if code == Code.NONE or remedy(code) in REPEATED:
+            return
+        partition, answer = next(item for item in answers.items() if item[1].error == code)
+        if remedy(code) is Remedy.CONTENT:
+            # With the topic's limits of today the record at fault is refused at its append when it comes again.
+            await self.refresh(partition.topic)
+            self._refuse_content(partition, answer)
+        await self._coordinator.fail(code, f"A batch for {partition} was refused")
+
+    def _refuse_content(self, partition: Partition, answer: Produced) -> NoReturn:
+        indexes = tuple(index for index, _ in answer.record_errors)
+        reasons = [why for _, why in answer.record_errors if why]
+        raise ContentRefused(partition, answer.error, indexes, answer.message or (reasons[0] if reasons else ""))
+
+
+def _requests(
+    heads: Mapping[Partition, bytearray], leaders: Mapping[Partition, int]
+) -> list[tuple[int, dict[Partition, bytearray]]]:
+    """Batches grouped by the node that leads them, in requests of at most `REQUEST_BYTES` unless one batch is more."""
+    requests: list[tuple[int, dict[Partition, bytearray]]] = []
+    room: dict[int, tuple[int, dict[Partition, bytearray]]] = {}
+    for partition, records in heads.items():
+        node = leaders.get(partition)
+        if node is None:
+            continue
+        size, batches = room.get(node, (REQUEST_BYTES, {}))
+        if size + len(records) > REQUEST_BYTES:
+            size, batches = 0, {}
+            requests.append((node, batches))
+        batches[partition] = records
+        room[node] = (size + len(records), batches)
+    return requests
