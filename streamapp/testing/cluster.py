@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from streamapp.eos.cluster import NoAnswer
@@ -14,6 +14,7 @@ from streamapp.eos.protocol import (
     Features,
     InitProducerId,
     InitProducerIdAnswer,
+    ListedOffset,
     ListOffsets,
     ListOffsetsAnswer,
     Membership,
@@ -21,12 +22,13 @@ from streamapp.eos.protocol import (
     OffsetFetchAnswer,
     Produce,
     ProduceAnswer,
+    Produced,
     TopicDescription,
     TxnOffsetCommit,
     TxnOffsetCommitAnswer,
 )
 from streamapp.testing.broker import MemoryBroker
-from streamapp.testing.faults import Faults, NoFaults
+from streamapp.testing.faults import Fate, Faults, NoFaults
 from streamapp.testing.groups import Assignment, Join, JoinAnswer, SyncAnswer
 from streamapp.testing.log import Fetched
 from streamapp.types import Partition
@@ -55,25 +57,35 @@ class MemoryCluster:
         return await self._call("leaders", lambda: self._broker.leaders(partitions))
 
     async def init_producer_id(self, request: InitProducerId) -> InitProducerIdAnswer:
-        return await self._call("init_producer_id", lambda: self._broker.init_producer_id(request))
+        return await self._call(
+            "init_producer_id", lambda: self._broker.init_producer_id(request), InitProducerIdAnswer
+        )
 
     async def produce(self, node: int, request: Produce) -> ProduceAnswer:
         # The builders are used again for the next transaction; a request still on its way keeps its own bytes.
         sent = request._replace(batches={where: bytes(batch) for where, batch in request.batches.items()})
-        return await self._call("produce", lambda: self._broker.produce(sent))
+        return await self._call("produce", lambda: self._broker.produce(sent), lambda code: _all(sent.batches, Produced(code)))
 
     async def commit_offsets(self, request: TxnOffsetCommit) -> TxnOffsetCommitAnswer:
         sent = request._replace(offsets=dict(request.offsets))
-        return await self._call("commit_offsets", lambda: self._broker.commit_offsets(sent))
+        return await self._call(
+            "commit_offsets", lambda: self._broker.commit_offsets(sent), lambda code: _all(sent.offsets, code)
+        )
 
     async def end_transaction(self, request: EndTxn) -> EndTxnAnswer:
-        return await self._call("end_transaction", lambda: self._broker.end_transaction(request))
+        return await self._call("end_transaction", lambda: self._broker.end_transaction(request), EndTxnAnswer)
 
     async def fetch_offsets(self, request: OffsetFetch) -> OffsetFetchAnswer:
-        return await self._call("fetch_offsets", lambda: self._broker.fetch_offsets(request))
+        return await self._call(
+            "fetch_offsets", lambda: self._broker.fetch_offsets(request), lambda code: OffsetFetchAnswer(code, {})
+        )
 
     async def list_offsets(self, request: ListOffsets) -> ListOffsetsAnswer:
-        return await self._call("list_offsets", lambda: self._broker.list_offsets(request))
+        return await self._call(
+            "list_offsets",
+            lambda: self._broker.list_offsets(request),
+            lambda code: _all(request.partitions, ListedOffset(code)),
+        )
 
     async def close(self) -> None:
         """Nothing is held open."""
@@ -144,12 +156,20 @@ class MemoryCluster:
         for partition in found:
             logs[partition].watch(again)
 
-    async def _call(self, name: str, answer: Callable[[], T]) -> T:
-        return await self._ask(name, lambda reply: reply(answer()))
+    async def _call(self, name: str, answer: Callable[[], T], refusal: Callable[[int], T] | None = None) -> T:
+        """`refusal` makes the answer of a broker that does not carry the request out."""
+        fate = self._faults.fate(name)
+        if fate.refusal and refusal is not None:
+            code, refuse = fate.refusal, refusal
+            return await self._send(name, lambda reply: reply(refuse(code)), fate)
+        return await self._send(name, lambda reply: reply(answer()), fate)
 
     async def _ask(self, name: str, carry_out: Callable[[Reply[T]], None]) -> T:
+        """For answers that may take their time."""
+        return await self._send(name, carry_out, self._faults.fate(name))
+
+    async def _send(self, name: str, carry_out: Callable[[Reply[T]], None], fate: Fate) -> T:
         """Send a request to its fate. `carry_out` runs when it arrives and gets where to put the answer."""
-        fate = self._faults.fate(name)
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def deliver(result: T) -> None:
@@ -178,6 +198,10 @@ class MemoryCluster:
 def _later(delay_s: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:
     """A timer of the network's own: what is on its way outlives who sent it."""
     return asyncio.get_running_loop().call_later(delay_s, callback, *args, context=contextvars.Context())
+
+
+def _all(partitions: Iterable[Partition], value: T) -> dict[Partition, T]:
+    return dict.fromkeys(partitions, value)
 
 
 def _ignore(result: object) -> None:

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from streamapp.eos.protocol import Code
+
 
 class Fate(NamedTuple):
     """One call. `arrivals_s`: when the request reaches the broker (none: lost; two: carried out twice).
@@ -21,6 +23,8 @@ class Fate(NamedTuple):
     arrivals_s: tuple[float, ...] = (0.0,)
     answer_s: float | None = 0.0
     patience_s: float = 5.0
+    #: Not carried out but answered with this code, as a broker does that is moving or loading something.
+    refusal: int = 0
 
 
 #: Carried out and answered at once.
@@ -59,10 +63,25 @@ class Rates(NamedTuple):
     lose_answer: float = 0.0
     delay: float = 0.0
     repeat: float = 0.0
+    refuse: float = 0.0
     latency_s: float = 0.002
     #: A delayed or repeated request arrives up to so much later, behind requests sent after it.
     delay_s: float = 20.0
     patience_s: float = 5.0
+
+
+_COORDINATOR = (Code.COORDINATOR_LOAD_IN_PROGRESS, Code.COORDINATOR_NOT_AVAILABLE, Code.NOT_COORDINATOR)
+#: What a healthy client must live with, by call.
+_REFUSALS: dict[str, tuple[int, ...]] = {
+    "produce": (Code.NOT_LEADER_OR_FOLLOWER, Code.NOT_ENOUGH_REPLICAS, Code.UNKNOWN_TOPIC_OR_PARTITION),
+    "commit_offsets": _COORDINATOR,
+    "end_transaction": _COORDINATOR,
+    "init_producer_id": (*_COORDINATOR, Code.CONCURRENT_TRANSACTIONS),
+    "fetch_offsets": _COORDINATOR,
+    "list_offsets": (Code.NOT_LEADER_OR_FOLLOWER,),
+}
+#: Calls that a network or a client may carry out late or twice to some effect.
+_REPEATED = frozenset({"produce", "commit_offsets", "end_transaction", "init_producer_id"})
 
 
 class SeededFaults:
@@ -92,10 +111,13 @@ class SeededFaults:
         if (draw := draw - rates.lose_answer) < 0:
             self.counts[f"{call}: answer lost"] += 1
             return Fate((there,), None, patience_s)
-        if (draw := draw - rates.delay) < 0:
+        if (draw := draw - rates.delay) < 0 and call in _REPEATED:
             self.counts[f"{call}: delayed"] += 1
             return Fate((chance() * rates.delay_s,), back, patience_s)
-        if draw - rates.repeat < 0:
+        if (draw := draw - rates.refuse) < 0 and call in _REFUSALS:
+            self.counts[f"{call}: refused"] += 1
+            return Fate((there,), back, rates.patience_s, self._random.choice(_REFUSALS[call]))
+        if 0 <= draw < rates.repeat and call in _REPEATED:
             self.counts[f"{call}: repeated"] += 1
             return Fate((there, chance() * rates.delay_s), back, rates.patience_s)
         return Fate((there,), back, rates.patience_s)

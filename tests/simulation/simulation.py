@@ -1,0 +1,454 @@
+"""A small service on the real engine core (producer, commit, fencing, recovery), run against faults under a seed.
+
+Each input is an id and a key; a fresh id makes two outputs that carry the key's running number, a mark of the id and
+the new number. State is on a disk of its own a worker, restored from the changelog. An id that comes twice has no
+effect. So one lost, repeated or torn transaction shows in the outputs, in the numbers or in the changelog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from streamapp.eos import commit as eos_commit
+from streamapp.eos import recovery
+from streamapp.eos.cluster import NoAnswer
+from streamapp.eos.producer import Producer, Written
+from streamapp.eos.protocol import Membership
+from streamapp.errors import Fenced, InstanceFenced, TransactionAborted, Unavailable
+from streamapp.testing.broker import MemoryBroker
+from streamapp.testing.clock import VirtualClock
+from streamapp.testing.cluster import MemoryCluster
+from streamapp.testing.consumer import MemoryConsumer
+from streamapp.testing.faults import Fate, Rates, SeededFaults
+from streamapp.testing.loop import Process, VirtualLoop, run
+from streamapp.types import Partition
+
+INPUT, OUTPUT, CHANGELOG, GROUP = "input", "output", "changelog", "group"
+PARTITIONS = 3
+SESSION_TIMEOUT_S = 10.0
+TRANSACTION_TIMEOUT_S = 10.0
+#: Longer than any time-out and the broker's sweep together.
+SETTLED_S = 40.0
+DRAIN_S = 600.0
+
+
+class Violation(AssertionError):
+    """The promise was broken, or the service stands still."""
+
+
+class Disk:
+    """A worker's directory: values and checkpoint of each changelog partition, written in one step."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.values: dict[int, dict[bytes, bytes]] = {}
+        self.checkpoints: dict[int, int] = {}
+
+    def write(self, number: int, changes: Mapping[bytes, bytes], checkpoint: int) -> None:
+        self.values.setdefault(number, {}).update(changes)
+        self.checkpoints[number] = checkpoint
+
+    def wipe(self, number: int) -> None:
+        self.values.pop(number, None)
+        self.checkpoints.pop(number, None)
+
+
+class ChangelogReader:
+    """Applies the changelogs to the disk."""
+
+    committed_only = True
+
+    def __init__(self, cluster: MemoryCluster, disk: Disk, starts: Mapping[Partition, int]) -> None:
+        self._cluster = cluster
+        self._disk = disk
+        self._positions = dict(starts)
+
+    async def fetch(self) -> int:
+        try:
+            found = await self._cluster.fetch(self._positions, committed_only=self.committed_only, wait_s=0.2)
+        except NoAnswer:
+            return 0
+        for partition, part in found.items():
+            changes = {record.key: record.value for record in part.records}
+            self._disk.write(partition.number, changes, part.position)  # type: ignore[arg-type]
+            self._positions[partition] = part.position
+        return sum(len(part.records) for part in found.values())
+
+    async def position(self, changelog: Partition) -> int:
+        return self._positions[changelog]
+
+
+class Worker:
+    """One process: reads, makes outputs, commits. A `Listener` of its consumer."""
+
+    def __init__(self, cluster: MemoryCluster, disk: Disk, instance_id: str | None, events_a_commit: int) -> None:
+        self.disk = disk
+        self.cluster = cluster
+        self.clock = VirtualClock()
+        self.membership: Membership | None = None
+        #: Next offset to read, and to rewind to, of what is owned.
+        self.positions: dict[Partition, int] = {}
+        self.rewind: dict[Partition, int] = {}
+        self.overlay: dict[int, dict[bytes, bytes]] = {}
+        self.instance_id = instance_id
+        self._events_a_commit = events_a_commit
+        self._turn = asyncio.Lock()
+        self.producer = Producer(
+            cluster,
+            f"{GROUP}-{instance_id or disk.name}",
+            transaction_timeout_s=TRANSACTION_TIMEOUT_S,
+            clock=self.clock,
+        )
+
+    async def run(self) -> None:
+        try:
+            await self.producer.start()
+            for topic in (OUTPUT, CHANGELOG):
+                await self.producer.ensure(topic)
+            consumer = MemoryConsumer(
+                self.cluster,
+                GROUP,
+                {INPUT: PARTITIONS},
+                self,
+                self.clock,
+                instance_id=self.instance_id,
+                session_timeout_s=SESSION_TIMEOUT_S,
+            )
+            async with asyncio.TaskGroup() as group:
+                group.create_task(consumer.run(), name="consumer")
+                group.create_task(self._work(), name="work")
+        except* (InstanceFenced, Unavailable):
+            pass
+
+    async def assigned(self, partitions: Collection[Partition], membership: Membership) -> None:
+        changelogs = {Partition(CHANGELOG, part.number): self.disk.checkpoints.get(part.number) for part in partitions}
+        offsets = await recovery.stable_offsets(self.cluster, GROUP, partitions, clock=self.clock)
+        plans = await recovery.restore_plans(self.cluster, changelogs, clock=self.clock)
+        for changelog, plan in plans.items():
+            if plan.wipe is not None:
+                self.disk.wipe(changelog.number)
+        reader = ChangelogReader(self.cluster, self.disk, {part: plan.start for part, plan in plans.items()})
+        await recovery.restore(self.cluster, reader, plans, clock=self.clock)
+        async with self._turn:
+            self.membership = membership
+            self.positions = {partition: offsets[partition] or 0 for partition in partitions}
+            self.rewind = dict(self.positions)
+
+    async def revoked(self, partitions: Collection[Partition]) -> None:
+        async with self._turn:
+            if self.positions != self.rewind:
+                await self._commit()
+            self._drop()
+
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        async with self._turn:
+            self._drop()
+            await self.producer.confirm()
+
+    async def _work(self) -> None:
+        while True:
+            if not self.positions:
+                await self.clock.sleep(0.2)
+                continue
+            wanted = dict(self.positions)
+            try:
+                found = await self.cluster.fetch(wanted, wait_s=0.5, record_limit=self._events_a_commit)
+            except NoAnswer:
+                await self.clock.sleep(0.1)
+                continue
+            async with self._turn:
+                if wanted == self.positions:
+                    self._process({partition: (part.records, part.position) for partition, part in found.items()})
+                    if self.positions != self.rewind:
+                        await self._commit()
+
+    def _process(self, found: Mapping[Partition, tuple]) -> None:  # type: ignore[type-arg]
+        for partition, (records, position) in found.items():
+            overlay = self.overlay.setdefault(partition.number, {})
+            stored = self.disk.values.get(partition.number, {})
+            for record in records:
+                name, key = record.value, record.key
+                if name in overlay or name in stored:
+                    continue
+                number = int(overlay.get(key) or stored.get(key) or b"0") + 1
+                overlay[name], overlay[key] = b"seen", b"%d" % number
+                for leg in range(2):
+                    value = b"%s:%d:%d" % (name, leg, number)
+                    self.producer.append(OUTPUT, (number + leg) % PARTITIONS, name, value)
+            if records:
+                self.positions[partition] = position
+
+    async def _commit(self) -> None:
+        assert self.membership is not None
+        for number, changes in self.overlay.items():
+            for key, value in changes.items():
+                self.producer.append(CHANGELOG, number, key, value)
+        moved = {part: offset for part, offset in self.positions.items() if offset != self.rewind[part]}
+        try:
+            await eos_commit.commit(self.producer, moved, self.membership, self._settle)
+        except TransactionAborted:
+            self.positions = dict(self.rewind)
+            self.overlay = {}
+        except InstanceFenced:
+            raise
+        except Fenced:
+            self._drop()
+
+    def _settle(self, written: Mapping[Partition, Written]) -> None:
+        for number, changes in self.overlay.items():
+            if changes:
+                self.disk.write(number, changes, written[Partition(CHANGELOG, number)].next_offset)
+        self.overlay = {}
+        self.rewind = dict(self.positions)
+
+    def _drop(self) -> None:
+        self.positions, self.rewind, self.overlay = {}, {}, {}
+
+
+class Plan(NamedTuple):
+    """What a seed makes of a run."""
+
+    rates: Rates
+    workers: int
+    static: bool
+    inputs: int
+    events_a_commit: int
+    kills: int
+    freezes: int
+    twin: bool
+    marker_delay_s: float
+
+    @classmethod
+    def of(cls, generator: random.Random) -> Plan:
+        """Swarm testing: each seed has some kinds of faults and not others, at rates of its own."""
+
+        def rate(most: float) -> float:
+            return generator.random() * most if generator.random() < 0.5 else 0.0
+
+        return cls(
+            Rates(rate(0.08), rate(0.12), rate(0.1), rate(0.1), rate(0.1), generator.choice((0.001, 0.02, 0.3))),
+            generator.choice((1, 2, 2, 3)),
+            generator.random() < 0.5,
+            generator.randrange(10, 50),
+            generator.choice((1, 3, 10)),
+            generator.choice((0, 1, 2, 4)),
+            generator.choice((0, 0, 1, 2)),
+            generator.random() < 0.2,
+            generator.choice((0.0, 0.05, 2.0)),
+        )
+
+
+class DyingFaults(SeededFaults):
+    """Also kills its process somewhere in the middle of its n-th call: before it is sent, under way, or answered."""
+
+    def __init__(self, generator: random.Random, rates: Rates, loop: VirtualLoop, process: Process) -> None:
+        super().__init__(generator, rates)
+        self._loop = loop
+        self._process = process
+        self.calls_to_live = -1
+
+    def fate(self, call: str) -> Fate:
+        fate = super().fate(call)
+        self.calls_to_live -= 1
+        if self.calls_to_live == 0:
+            self.counts[f"{call}: killed in it"] += 1
+            self._loop.call_outside(self._random.random() * (fate.arrivals_s or (0.01,))[0] * 2, self._process.kill)
+        return fate
+
+
+class Seat(NamedTuple):
+    """A running worker with what can be done to it."""
+
+    worker: Worker
+    process: Process
+    faults: DyingFaults
+    task: asyncio.Task[None]
+
+
+class Schedule:
+    """One run."""
+
+    def __init__(self, loop: VirtualLoop, seed: int) -> None:
+        self.loop = loop
+        self.random = random.Random(seed)
+        self.plan = Plan.of(self.random)
+        self.broker = MemoryBroker(marker_delay_s=self._marker_delay_s)
+        self.faults: Counter[str] = Counter()
+        self.seats: dict[str, Seat] = {}
+        self.sent: list[tuple[bytes, bytes, int]] = []
+        self._started = 0
+        self._healed = False
+
+    async def run(self) -> Counter[str]:
+        for topic in (INPUT, OUTPUT):
+            self.broker.create_topic(topic, PARTITIONS)
+        self.broker.create_topic(CHANGELOG, PARTITIONS, compacted=True)
+        for index in range(self.plan.workers):
+            self._start(f"w{index}", Disk(f"d{index}"))
+        await self._disturb()
+        await self._stop_all()
+        self._check(complete=False)
+        await self._drain()
+        self._check(complete=True)
+        return self.faults
+
+    def _marker_delay_s(self) -> float:
+        return 0.0 if self._healed else self.random.random() * self.plan.marker_delay_s
+
+    def _start(self, name: str, disk: Disk, twin_of: str | None = None) -> None:
+        process = self.loop.process(name)
+        faults = DyingFaults(self.random, self.plan.rates, self.loop, process)
+        if self._healed:
+            faults.heal()
+        instance_id = (twin_of or name) if self.plan.static else None
+        worker = process_worker = Worker(
+            MemoryCluster(self.broker, faults), disk, instance_id, self.plan.events_a_commit
+        )
+        self._started += 1
+        self.seats[name] = Seat(worker, process, faults, process.spawn(process_worker.run(), f"{name}.{self._started}"))
+
+    async def _disturb(self) -> None:
+        """Send the inputs while workers are killed, frozen and doubled."""
+        events = ["kill"] * self.plan.kills + ["freeze"] * self.plan.freezes + ["twin"] * self.plan.twin
+        steps: list[str] = ["send"] * self.plan.inputs + events
+        self.random.shuffle(steps)
+        for step in steps:
+            if step == "send":
+                self._send()
+                if self.random.random() < 0.4:
+                    await asyncio.sleep(self.random.random())
+            else:
+                self.faults[step] += 1
+                await getattr(self, f"_{step}")(self.random.choice(sorted(self.seats)))
+            self._revive()
+        await asyncio.sleep(self.random.random() * 20)
+
+    def _send(self) -> None:
+        repeated = self.sent and self.random.random() < 0.1
+        name, key, number = (
+            self.random.choice(self.sent)
+            if repeated
+            else (b"e%d" % len(self.sent), b"k%d" % (key := self.random.randrange(6)), key % PARTITIONS)
+        )
+        self.sent.append((name, key, number))
+        self.broker.send(Partition(INPUT, number), key, name)
+
+    async def _kill(self, name: str) -> None:
+        """Somewhere in its next calls, or now; it comes back on its disk or on an empty one."""
+        if self.random.random() < 0.7:
+            self.seats[name].faults.calls_to_live = self.random.randrange(1, 12)
+        else:
+            self.seats[name].process.kill()
+
+    async def _freeze(self, name: str) -> None:
+        process = self.seats[name].process
+        process.freeze()
+        self.loop.call_outside(self.random.choice((0.5, 5.0, 15.0, 45.0)) * self.random.random() * 2, process.thaw)
+
+    async def _twin(self, name: str) -> None:
+        """A second process under the same name, on a directory of its own."""
+        twin = f"{name}t"
+        if twin not in self.seats and not name.endswith("t"):
+            self._start(twin, Disk(f"twin-of-{self.seats[name].worker.disk.name}"), twin_of=name)
+
+    def _revive(self) -> None:
+        """Whoever is dead or has ended is started again after a while, as an orchestrator does."""
+        for name, seat in list(self.seats.items()):
+            self._collect(seat)
+            if (seat.process.dead or seat.task.done()) and self.random.random() < 0.3:
+                if name.endswith("t"):
+                    del self.seats[name]
+                    continue
+                disk = seat.worker.disk
+                if not seat.process.dead or self.random.random() < 0.5:
+                    disk = seat.worker.disk
+                elif self.random.random() < 0.6:
+                    disk = Disk(f"{disk.name}'")
+                self._start(name, disk)
+
+    def _collect(self, seat: Seat) -> None:
+        if seat.task.done() and not seat.task.cancelled() and (failure := seat.task.exception()) is not None:
+            raise Violation(f"{seat.process.name} ended with a defect") from failure
+        self.faults.update(seat.faults.counts)
+        seat.faults.counts.clear()
+
+    async def _stop_all(self) -> None:
+        """Kill everybody and let every time-out pass, so that nothing is open or on its way any more."""
+        for seat in self.seats.values():
+            self._collect(seat)
+            seat.process.kill()
+        await asyncio.sleep(SETTLED_S)
+        self._healed = True
+        await asyncio.sleep(SETTLED_S)
+
+    async def _drain(self) -> None:
+        """Without faults everything must come to its end, on the disks that were left behind."""
+        disks = [seat.worker.disk for seat in self.seats.values() if seat.worker.disk.name[:4] != "twin"]
+        self.seats.clear()
+        for index, disk in enumerate(disks):
+            self._start(f"w{index}", disk)
+        ends = {Partition(INPUT, number): 0 for number in range(PARTITIONS)}
+        for partition in ends:
+            ends[partition] = self.broker.logs[partition].high_watermark
+        deadline = self.loop.time() + DRAIN_S
+        while any(self._committed(partition) != end for partition, end in ends.items() if end):
+            await asyncio.sleep(1)
+            for seat in self.seats.values():
+                self._collect(seat)
+            if self.loop.time() > deadline:
+                raise Violation(f"stands still: committed {[self._committed(part) for part in ends]} of {ends}")
+        await asyncio.sleep(1)
+
+    def _committed(self, partition: Partition) -> int:
+        return self.broker.group(GROUP).offsets.committed.get(partition, 0)
+
+    def _check(self, *, complete: bool) -> None:
+        """The oracle: fold the inputs below the committed offsets; everything visible must be exactly that."""
+        outputs: Counter[bytes] = Counter()
+        for number in range(PARTITIONS):
+            state: dict[bytes | None, bytes | None] = {}
+            committed = self._committed(Partition(INPUT, number))
+            for record in self._visible(INPUT, number):
+                name, key = record.value, record.key
+                assert name is not None
+                if record.offset < committed and name not in state:
+                    count = int(state.get(key) or b"0") + 1
+                    state[name], state[key] = b"seen", b"%d" % count
+                    outputs.update(b"%s:%d:%d" % (name, leg, count) for leg in range(2))
+            fold = {record.key: record.value for record in self._visible(CHANGELOG, number)}
+            if fold != state:
+                raise Violation(f"changelog {number} is {_difference(fold, state)}")
+            if complete:
+                self._check_disks(number, state)
+        seen = Counter(record.value for number in range(PARTITIONS) for record in self._visible(OUTPUT, number))
+        if seen != outputs:
+            raise Violation(f"outputs lost {sorted((outputs - seen).items())}, too many {(seen - outputs).items()}")
+
+    def _check_disks(self, number: int, state: Mapping[bytes | None, bytes | None]) -> None:
+        """Who owns a partition in the end has its whole state on disk."""
+        for name, seat in self.seats.items():
+            if Partition(INPUT, number) in seat.worker.positions:
+                stored = seat.worker.disk.values.get(number, {})
+                if stored != state:
+                    raise Violation(f"the disk of {name} for {number} is {_difference(stored, state)}")
+
+    def _visible(self, topic: str, number: int) -> tuple:  # type: ignore[type-arg]
+        log = self.broker.logs[Partition(topic, number)]
+        if log.last_stable_offset != log.high_watermark:
+            raise Violation(f"a transaction hangs in {log.partition}")
+        return log.fetch(0, committed_only=True).records
+
+
+def _difference(found: Mapping, expected: Mapping) -> str:  # type: ignore[type-arg]
+    keys = sorted({*found, *expected})
+    wrong = {key: (found.get(key), expected.get(key)) for key in keys if found.get(key) != expected.get(key)}
+    return f"not what was committed (found, expected): {wrong}"
+
+
+def simulate(seed: int) -> Counter[str]:
+    """Run one seed to its end; returns which faults acted. Raises `Violation`, or whatever broke."""
+    return run(lambda loop: Schedule(loop, seed).run(), seed)
