@@ -1,13 +1,15 @@
 """A small service on the real engine core (producer, commit, fencing, recovery), run against faults under a seed.
 
-Each input is an id and a key; a fresh id makes two outputs that carry the key's running number, a mark of the id and
-the new number. State is on a disk of its own a worker, restored from the changelog. An id that comes twice has no
-effect. So one lost, repeated or torn transaction shows in the outputs, in the numbers or in the changelog.
+Each input is an id and a key; it makes two outputs that carry the key's running number, and the new number is state.
+State is on a disk of its own a worker, restored from the changelog. Some seeds have an inbox (a mark of the id is
+state too, and an id that comes twice has no effect), others none: an inbox would hide work done twice. So one lost,
+repeated or torn transaction shows in the outputs, in the numbers or in the changelog.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -18,6 +20,7 @@ from streamapp.eos import recovery
 from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
+from streamapp.eos.transaction import State
 from streamapp.errors import Fenced, InstanceFenced, TransactionAborted, Unavailable
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.clock import VirtualClock
@@ -34,6 +37,10 @@ TRANSACTION_TIMEOUT_S = 10.0
 #: Longer than any time-out and the broker's sweep together.
 SETTLED_S = 40.0
 DRAIN_S = 600.0
+
+
+#: In which calls processes die most.
+_DEADLY = ("produce", "commit_offsets", "end_transaction", "end_transaction", "fetch_offsets", "fetch", "leaders")
 
 
 class Violation(AssertionError):
@@ -85,7 +92,7 @@ class ChangelogReader:
 class Worker:
     """One process: reads, makes outputs, commits. A `Listener` of its consumer."""
 
-    def __init__(self, cluster: MemoryCluster, disk: Disk, instance_id: str | None, events_a_commit: int) -> None:
+    def __init__(self, cluster: MemoryCluster, disk: Disk, instance_id: str | None, plan: Plan) -> None:
         self.disk = disk
         self.cluster = cluster
         self.clock = VirtualClock()
@@ -95,7 +102,7 @@ class Worker:
         self.rewind: dict[Partition, int] = {}
         self.overlay: dict[int, dict[bytes, bytes]] = {}
         self.instance_id = instance_id
-        self._events_a_commit = events_a_commit
+        self._plan = plan
         self._turn = asyncio.Lock()
         self.producer = Producer(
             cluster,
@@ -147,7 +154,8 @@ class Worker:
     async def lost(self, partitions: Collection[Partition]) -> None:
         async with self._turn:
             self._drop()
-            await self.producer.confirm()
+            if self.producer.state is not State.FENCED:  # the work, which ends the process, found it out first
+                await self.producer.confirm()
 
     async def _work(self) -> None:
         while True:
@@ -156,7 +164,7 @@ class Worker:
                 continue
             wanted = dict(self.positions)
             try:
-                found = await self.cluster.fetch(wanted, wait_s=0.5, record_limit=self._events_a_commit)
+                found = await self.cluster.fetch(wanted, wait_s=2.0, record_limit=self._plan.events_a_commit)
             except NoAnswer:
                 await self.clock.sleep(0.1)
                 continue
@@ -164,6 +172,7 @@ class Worker:
                 if wanted == self.positions:
                     self._process({partition: (part.records, part.position) for partition, part in found.items()})
                     if self.positions != self.rewind:
+                        await self.clock.sleep(self._plan.work_s)
                         await self._commit()
 
     def _process(self, found: Mapping[Partition, tuple]) -> None:  # type: ignore[type-arg]
@@ -172,10 +181,12 @@ class Worker:
             stored = self.disk.values.get(partition.number, {})
             for record in records:
                 name, key = record.value, record.key
-                if name in overlay or name in stored:
-                    continue
+                if self._plan.inbox:
+                    if name in overlay or name in stored:
+                        continue
+                    overlay[name] = b"seen"
                 number = int(overlay.get(key) or stored.get(key) or b"0") + 1
-                overlay[name], overlay[key] = b"seen", b"%d" % number
+                overlay[key] = b"%d" % number
                 for leg in range(2):
                     value = b"%s:%d:%d" % (name, leg, number)
                     self.producer.append(OUTPUT, (number + leg) % PARTITIONS, name, value)
@@ -219,8 +230,10 @@ class Plan(NamedTuple):
     events_a_commit: int
     kills: int
     freezes: int
-    twin: bool
+    twins: int
     marker_delay_s: float
+    work_s: float
+    inbox: bool
 
     @classmethod
     def of(cls, generator: random.Random) -> Plan:
@@ -229,34 +242,39 @@ class Plan(NamedTuple):
         def rate(most: float) -> float:
             return generator.random() * most if generator.random() < 0.5 else 0.0
 
+        static = generator.random() < 0.5
         return cls(
-            Rates(rate(0.08), rate(0.12), rate(0.1), rate(0.1), rate(0.1), generator.choice((0.001, 0.02, 0.3))),
-            generator.choice((1, 2, 2, 3)),
-            generator.random() < 0.5,
-            generator.randrange(10, 50),
-            generator.choice((1, 3, 10)),
-            generator.choice((0, 1, 2, 4)),
-            generator.choice((0, 0, 1, 2)),
-            generator.random() < 0.2,
-            generator.choice((0.0, 0.05, 2.0)),
+            rates=Rates(rate(0.08), rate(0.12), rate(0.1), rate(0.1), rate(0.1), generator.choice((0.001, 0.02, 0.3))),
+            workers=generator.choice((1, 2, 2, 3)),
+            static=static,
+            inputs=generator.randrange(10, 40),
+            events_a_commit=generator.choice((1, 3, 10)),
+            kills=generator.choice((0, 1, 2, 4)),
+            freezes=generator.choice((0, 0, 1, 3)),
+            twins=generator.choice((0, 0, 1, 2)) if static else 0,
+            marker_delay_s=generator.choice((0.0, 0.05, 2.0)),
+            work_s=generator.choice((0.0, 0.0, 0.1, 2.0)),
+            inbox=generator.random() < 0.5,
         )
 
 
 class DyingFaults(SeededFaults):
-    """Also kills its process somewhere in the middle of its n-th call: before it is sent, under way, or answered."""
+    """Also kills its process in the middle of its n-th call of a name: before it is sent, under way, or answered."""
 
     def __init__(self, generator: random.Random, rates: Rates, loop: VirtualLoop, process: Process) -> None:
         super().__init__(generator, rates)
         self._loop = loop
         self._process = process
-        self.calls_to_live = -1
+        self.calls_to_live: dict[str, int] = {}
 
     def fate(self, call: str) -> Fate:
         fate = super().fate(call)
-        self.calls_to_live -= 1
-        if self.calls_to_live == 0:
-            self.counts[f"{call}: killed in it"] += 1
-            self._loop.call_outside(self._random.random() * (fate.arrivals_s or (0.01,))[0] * 2, self._process.kill)
+        if call in self.calls_to_live:
+            self.calls_to_live[call] -= 1
+            if self.calls_to_live[call] == 0:
+                self.counts[f"{call}: killed in it"] += 1
+                arrival_s = (fate.arrivals_s or (0.01,))[0]
+                self._loop.call_outside(self._random.choice((0.0, 0.5, 1.5)) * arrival_s, self._process.kill)
         return fate
 
 
@@ -267,6 +285,13 @@ class Seat(NamedTuple):
     process: Process
     faults: DyingFaults
     task: asyncio.Task[None]
+
+
+class Report(NamedTuple):
+    """A run that kept the promise: how often each fault acted, and a digest of all that was written."""
+
+    faults: Counter[str]
+    digest: str
 
 
 class Schedule:
@@ -283,7 +308,7 @@ class Schedule:
         self._started = 0
         self._healed = False
 
-    async def run(self) -> Counter[str]:
+    async def run(self) -> Report:
         for topic in (INPUT, OUTPUT):
             self.broker.create_topic(topic, PARTITIONS)
         self.broker.create_topic(CHANGELOG, PARTITIONS, compacted=True)
@@ -294,7 +319,15 @@ class Schedule:
         self._check(complete=False)
         await self._drain()
         self._check(complete=True)
-        return self.faults
+        return Report(self.faults, self._digest())
+
+    def _digest(self) -> str:
+        """Of every byte that was written, and when: two runs of a seed are the same if this is."""
+        digest = hashlib.sha256(repr(self.loop.time()).encode())
+        for log in self.broker.logs.values():
+            for batch in log.batches:
+                digest.update(b"%d %d " % (batch.base_offset, batch.producer_id) + batch.payload)
+        return digest.hexdigest()
 
     def _marker_delay_s(self) -> float:
         return 0.0 if self._healed else self.random.random() * self.plan.marker_delay_s
@@ -305,30 +338,28 @@ class Schedule:
         if self._healed:
             faults.heal()
         instance_id = (twin_of or name) if self.plan.static else None
-        worker = process_worker = Worker(
-            MemoryCluster(self.broker, faults), disk, instance_id, self.plan.events_a_commit
-        )
+        worker = Worker(MemoryCluster(self.broker, faults), disk, instance_id, self.plan)
         self._started += 1
-        self.seats[name] = Seat(worker, process, faults, process.spawn(process_worker.run(), f"{name}.{self._started}"))
+        self.seats[name] = Seat(worker, process, faults, process.spawn(worker.run(), f"{name}.{self._started}"))
 
     async def _disturb(self) -> None:
         """Send the inputs while workers are killed, frozen and doubled."""
-        events = ["kill"] * self.plan.kills + ["freeze"] * self.plan.freezes + ["twin"] * self.plan.twin
+        events = ["kill"] * self.plan.kills + ["freeze"] * self.plan.freezes + ["twin"] * self.plan.twins
         steps: list[str] = ["send"] * self.plan.inputs + events
         self.random.shuffle(steps)
         for step in steps:
             if step == "send":
                 self._send()
                 if self.random.random() < 0.4:
-                    await asyncio.sleep(self.random.random())
+                    await asyncio.sleep(self.random.random() * self.random.choice((1, 1, 1, 20)))
             else:
                 self.faults[step] += 1
                 await getattr(self, f"_{step}")(self.random.choice(sorted(self.seats)))
             self._revive()
-        await asyncio.sleep(self.random.random() * 20)
+        await asyncio.sleep(self.random.random() * 40)
 
     def _send(self) -> None:
-        repeated = self.sent and self.random.random() < 0.1
+        repeated = self.plan.inbox and self.sent and self.random.random() < 0.1
         name, key, number = (
             self.random.choice(self.sent)
             if repeated
@@ -338,9 +369,9 @@ class Schedule:
         self.broker.send(Partition(INPUT, number), key, name)
 
     async def _kill(self, name: str) -> None:
-        """Somewhere in its next calls, or now; it comes back on its disk or on an empty one."""
-        if self.random.random() < 0.7:
-            self.seats[name].faults.calls_to_live = self.random.randrange(1, 12)
+        """In one of its next calls, or now; it comes back on its disk or on an empty one."""
+        if self.random.random() < 0.8:
+            self.seats[name].faults.calls_to_live[self.random.choice(_DEADLY)] = self.random.randrange(1, 4)
         else:
             self.seats[name].process.kill()
 
@@ -362,13 +393,9 @@ class Schedule:
             if (seat.process.dead or seat.task.done()) and self.random.random() < 0.3:
                 if name.endswith("t"):
                     del self.seats[name]
-                    continue
-                disk = seat.worker.disk
-                if not seat.process.dead or self.random.random() < 0.5:
+                else:
                     disk = seat.worker.disk
-                elif self.random.random() < 0.6:
-                    disk = Disk(f"{disk.name}'")
-                self._start(name, disk)
+                    self._start(name, disk if self.random.random() < 0.7 else Disk(f"{disk.name}'"))
 
     def _collect(self, seat: Seat) -> None:
         if seat.task.done() and not seat.task.cancelled() and (failure := seat.task.exception()) is not None:
@@ -416,8 +443,10 @@ class Schedule:
                 name, key = record.value, record.key
                 assert name is not None
                 if record.offset < committed and name not in state:
+                    if self.plan.inbox:
+                        state[name] = b"seen"
                     count = int(state.get(key) or b"0") + 1
-                    state[name], state[key] = b"seen", b"%d" % count
+                    state[key] = b"%d" % count
                     outputs.update(b"%s:%d:%d" % (name, leg, count) for leg in range(2))
             fold = {record.key: record.value for record in self._visible(CHANGELOG, number)}
             if fold != state:
@@ -449,6 +478,6 @@ def _difference(found: Mapping, expected: Mapping) -> str:  # type: ignore[type-
     return f"not what was committed (found, expected): {wrong}"
 
 
-def simulate(seed: int) -> Counter[str]:
-    """Run one seed to its end; returns which faults acted. Raises `Violation`, or whatever broke."""
+def simulate(seed: int) -> Report:
+    """Run one seed to its end. Raises `Violation`, or whatever broke."""
     return run(lambda loop: Schedule(loop, seed).run(), seed)

@@ -1,0 +1,35 @@
+"""The schedules have teeth: each way of doing the engine wrong is found within a few hundred seeds."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from mutants import MUTANTS, Mutant  # noqa: E402
+from simulation import simulate  # noqa: E402
+
+SEEDS = 600
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_mutant_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant(monkeypatch)
+    for seed in range(SEEDS):
+        try:
+            simulate(seed)
+        except Exception:
+            return
+    pytest.fail(f"{mutant.__name__} survived {SEEDS} seeds: the schedules do not see it")
