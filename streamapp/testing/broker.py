@@ -139,6 +139,8 @@ class MemoryBroker:
             int.from_bytes(payload[_IDENTITY_AT : _IDENTITY_AT + 8], signed=True),
             int.from_bytes(payload[_IDENTITY_AT + 8 : _IDENTITY_AT + 10], signed=True),
         )
+        if log.is_stale(*identity):
+            return Produced(Code.INVALID_PRODUCER_EPOCH)
         if not log.has_open(*identity):
             code = self._admit(transactional_id, identity, partition)
             if code:

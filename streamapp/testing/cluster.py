@@ -64,7 +64,9 @@ class MemoryCluster:
     async def produce(self, node: int, request: Produce) -> ProduceAnswer:
         # The builders are used again for the next transaction; a request still on its way keeps its own bytes.
         sent = request._replace(batches={where: bytes(batch) for where, batch in request.batches.items()})
-        return await self._call("produce", lambda: self._broker.produce(sent), lambda code: _all(sent.batches, Produced(code)))
+        return await self._call(
+            "produce", lambda: self._broker.produce(sent), lambda code: _all(sent.batches, Produced(code))
+        )
 
     async def commit_offsets(self, request: TxnOffsetCommit) -> TxnOffsetCommitAnswer:
         sent = request._replace(offsets=dict(request.offsets))

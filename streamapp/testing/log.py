@@ -111,6 +111,11 @@ class PartitionLog:
         state = self._producers.get(producer_id)
         return state is not None and state.open_since is not None and state.epoch == epoch
 
+    def is_stale(self, producer_id: int, epoch: int) -> bool:
+        """Whether a newer epoch of this producer was seen here, so that nobody else need be asked."""
+        state = self._producers.get(producer_id)
+        return state is not None and epoch < state.epoch
+
     def append(self, payload: bytes, now_ms: int) -> Produced:
         """Append one batch after Kafka's checks of content, epoch and sequence; a repeated one is not appended."""
         if len(payload) < _HEADER.size:

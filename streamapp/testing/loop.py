@@ -78,7 +78,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
         self._now_s = 0.0
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311  (an order that can be repeated, no secret)
         self._ending = False
         self._processes: list[Process] = []
         self.defects: list[dict[str, Any]] = []
@@ -106,7 +106,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         future: asyncio.Future[T] = self.create_future()
         try:
             future.set_result(func(*args))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001  (it is raised where the future is awaited)
             future.set_exception(exc)
         return future
 
@@ -166,7 +166,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 def run(main: Callable[[VirtualLoop], Coroutine[Any, Any, T]], seed: int = 0) -> T:
-    """Run `main(loop)` to its end on virtual time. An error nobody saw (a task's, a callback's) is raised at the end."""
+    """Run `main(loop)` to its end on virtual time. An error nobody awaited is raised at the end."""
     loop = VirtualLoop(seed)
     try:
         result = loop.run_until_complete(main(loop))

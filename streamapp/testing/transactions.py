@@ -107,7 +107,7 @@ class TransactionCoordinator:
             return InitProducerIdAnswer(Code.CONCURRENT_TRANSACTIONS)
         if transaction.state is State.ONGOING:
             # Whoever asks, the open transaction is aborted first; the question is answered when it comes again.
-            self._prepare(transaction, committed=False, fence=True)
+            self._prepare(transaction, committed=False)
             return InitProducerIdAnswer(Code.CONCURRENT_TRANSACTIONS)
         return self._renew(transaction, asked, request.transaction_timeout_ms)
 
@@ -172,7 +172,7 @@ class TransactionCoordinator:
         """Abort what has been open for longer than its time-out. The broker does this every few seconds."""
         for transaction in self.transactions.values():
             if transaction.state is State.ONGOING and now_ms - transaction.started_ms > transaction.timeout_ms:
-                self._prepare(transaction, committed=False, fence=True)
+                self._prepare(transaction, committed=False)
 
     def marker_written(self, transaction: Transaction, target: Target) -> None:
         """A target has its marker; after the last one the transaction is complete."""
@@ -180,9 +180,9 @@ class TransactionCoordinator:
         if not transaction.targets and transaction.state in _PREPARED:
             self._complete(transaction)
 
-    def _prepare(self, transaction: Transaction, committed: bool, *, fence: bool = False) -> Identity:
-        """Decide. `fence`: the coordinator does it on its own, so no client learns of a new producer id."""
-        if transaction.exhausted and not fence:
+    def _prepare(self, transaction: Transaction, committed: bool) -> Identity:
+        """Decide; returns what the client uses from now on."""
+        if transaction.exhausted:
             transaction.next_producer_id = self._take_id()
         transaction.last_epoch = transaction.epoch
         transaction.epoch = min(transaction.epoch + 1, _EPOCH_LIMIT)

@@ -19,7 +19,7 @@ from streamapp.testing.loop import run
 from streamapp.types import Partition
 
 sys.path.insert(0, str(Path(__file__).parent))
-from worlds import (  # noqa: E402
+from worlds import (
     Client,
     MemoryWorld,
     Outcome,
@@ -248,6 +248,90 @@ async def a_timed_out_transaction(world: World) -> None:
     assert (await client.end(True)).error == 0
     await settle(world, partition)
     assert await world.read(partition, committed_only=True) == [b"new"]
+
+
+# The epochs of a producer id are used up: 0 to 32,766 are given to clients
+
+LAST_EPOCH = 32_766
+
+
+async def _exhausted(world: World, name: str, timeout_ms: int = 60_000) -> Client:
+    """A client whose next transaction is the last of its producer id. An empty abort is the cheapest epoch."""
+    client = Client(world, name, timeout_ms)
+    await client.init()
+    while client.identity.epoch < LAST_EPOCH:
+        assert (await client.end(False)).error == 0
+    return client
+
+
+async def _rolls_over_at_its_end(world: World) -> None:
+    partition = Partition(await world.topic("end"), 0)
+    client = await _exhausted(world, "end")
+    old = client.identity
+    await client.produce(partition, b"1")
+    rolled = await client.end(True)
+    assert (rolled.error, rolled.identity.epoch) == (0, 0)
+    assert rolled.identity.producer_id != old.producer_id
+    assert await client.end(True, old) == rolled
+    assert (await client.end(False, old)).error == Code.INVALID_TXN_STATE
+    await settle(world, partition)
+    assert (await client.produce(partition, b"late", sequence=1, identity=old)).error == Code.INVALID_PRODUCER_EPOCH
+    await client.produce(partition, b"2")
+    assert (await client.end(True)).identity == Identity(rolled.identity.producer_id, 1)
+    assert (await client.end(True, old)).error == Code.INVALID_PRODUCER_ID_MAPPING
+    assert (await client.init(old)).error == Code.PRODUCER_FENCED
+    await settle(world, partition)
+    assert await world.read(partition, committed_only=True) == [b"1", b"2"]
+
+
+async def _rolls_over_when_asked(world: World) -> None:
+    client = await _exhausted(world, "ask")
+    old = client.identity
+    rolled = await client.init(old)
+    assert (rolled.error, rolled.identity.epoch) == (0, 0)
+    assert rolled.identity.producer_id != old.producer_id
+    assert await client.init(old) == rolled
+
+
+async def _rolls_over_when_fenced(world: World) -> None:
+    partition = Partition(await world.topic("fence"), 0)
+    old = await _exhausted(world, "fence")
+    await old.produce(partition, b"zombie")
+    new = Client(world, "fence")
+    await new.init()
+    assert new.identity.producer_id != old.identity.producer_id
+    assert (await old.end(True)).error in (Code.INVALID_PRODUCER_ID_MAPPING, Code.PRODUCER_FENCED)
+    assert (await old.init(old.identity)).error == Code.PRODUCER_FENCED
+    await new.produce(partition, b"new")
+    await new.end(True)
+    await settle(world, partition)
+    assert await world.read(partition, committed_only=True) == [b"new"]
+
+
+async def _rolls_over_after_a_timeout(world: World) -> None:
+    partition = Partition(await world.topic("timeout"), 0)
+    client = await _exhausted(world, "timeout", timeout_ms=1000)
+    old = client.identity
+    await client.produce(partition, b"late")
+    await settle(world, partition)
+    assert (await client.end(True)).error == Code.INVALID_TXN_STATE
+    rolled = await client.init(old)
+    assert (rolled.error, rolled.identity.epoch) == (0, 0)
+    assert rolled.identity.producer_id != old.producer_id
+    await client.produce(partition, b"new")
+    await client.end(True)
+    await settle(world, partition)
+    assert await world.read(partition, committed_only=True) == [b"new"]
+
+
+@trace
+async def the_producer_id_rolls_over(world: World) -> None:
+    await asyncio.gather(
+        _rolls_over_at_its_end(world),
+        _rolls_over_when_asked(world),
+        _rolls_over_when_fenced(world),
+        _rolls_over_after_a_timeout(world),
+    )
 
 
 # EndTxn: repeated, opposite, late
@@ -606,7 +690,7 @@ async def _high(world: World, partition: Partition) -> int:
 async def _until(ask: Callable[[], Awaitable[object]], wanted: object, pause_s: float = 0.02) -> object:
     """Ask until the answer is the wanted one, for at most 15 s."""
     async with asyncio.timeout(15):
-        while (answer := await ask()) != wanted:
+        while (answer := await ask()) != wanted:  # noqa: ASYNC110  (the other side is a broker)
             await asyncio.sleep(pause_s)
     return answer
 
@@ -617,6 +701,7 @@ def test_memory(scenario: Trace) -> None:
 
 
 @pytest.mark.kafka
+@pytest.mark.timeout(300)  # the roll-over asks 131,000 times
 @pytest.mark.parametrize("scenario", TRACES, ids=lambda scenario: scenario.__name__)
 def test_kafka(scenario: Trace, kafka: object) -> None:
     async def main() -> None:

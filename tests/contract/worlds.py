@@ -141,9 +141,7 @@ class KafkaWorld:
             ),
         )
         members = tuple((member[0], bytes(member[-1])) for member in response.members)
-        return JoinAnswer(
-            response.error_code, response.generation_id, response.member_id, response.leader_id, members
-        )
+        return JoinAnswer(response.error_code, response.generation_id, response.member_id, response.leader_id, members)
 
     async def sync(self, membership: Membership, assignments: Mapping[str, Assignment]) -> tuple[int, bytes]:
         group, generation, member_id, instance_id = membership
@@ -336,7 +334,9 @@ async def settled_offset(world: World, group: str, partition: Partition) -> int:
             await asyncio.sleep(0.02)
 
 
-async def seat(world: World, group: str, instance_id: str | None = None, session_timeout_ms: int = 10_000) -> Membership:
+async def seat(
+    world: World, group: str, instance_id: str | None = None, session_timeout_ms: int = 10_000
+) -> Membership:
     """Join as the only (or a returning static) member and get an assignment."""
     answer = await world.join(Join(group, "", instance_id, session_timeout_ms, 10_000, b"topics"))
     assert answer.error == 0, answer

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from mutants import MUTANTS, Mutant  # noqa: E402
-from simulation import simulate  # noqa: E402
+from mutants import MUTANTS, Mutant
+from simulation import simulate
 
 SEEDS = 600
 
@@ -30,6 +30,6 @@ def test_a_mutant_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> 
     for seed in range(SEEDS):
         try:
             simulate(seed)
-        except Exception:
+        except Exception:  # noqa: BLE001  (a defect that shows as such is caught too)
             return
     pytest.fail(f"{mutant.__name__} survived {SEEDS} seeds: the schedules do not see it")

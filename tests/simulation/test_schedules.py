@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from simulation import Violation, simulate  # noqa: E402
+from simulation import Violation, simulate
 
 SCHEDULES = int(os.environ.get("SCHEDULES", "1500"))
 BLOCK = 100
@@ -58,7 +58,9 @@ def test_every_fault_acted() -> None:
 
 def test_a_seed_is_the_same_run_in_every_process() -> None:
     """Also under another PYTHONHASHSEED, so no order comes out of a set."""
-    program = "import logging, simulation; logging.disable(50); print([simulation.simulate(s).digest for s in range(8)])"
+    program = (
+        "import logging, simulation; logging.disable(50); print([simulation.simulate(s).digest for s in range(8)])"
+    )
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     runs = {
         subprocess.run(
