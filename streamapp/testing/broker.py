@@ -50,7 +50,7 @@ class MemoryBroker:
     """All of a cluster that several clients share.
 
     `sweep_interval_s`: how often transactions that timed out are looked for. `marker_delay_s`: asked for each marker
-    that is to be written; 0 writes it before `EndTxn` is answered.
+    that is to be written; 0 writes it before `EndTxn` is answered. `first_epoch`: of every new transactional id.
     """
 
     def __init__(
@@ -60,11 +60,12 @@ class MemoryBroker:
         initial_rebalance_delay_s: float = 0.0,
         marker_delay_s: Callable[[], float] = lambda: 0.0,
         transaction_version: int = 2,
+        first_epoch: int = 0,
     ) -> None:
         self.topics: dict[str, TopicDescription] = {}
         self.logs: dict[Partition, PartitionLog] = {}
         self.groups: dict[str, Group] = {}
-        self.coordinator = TransactionCoordinator(self._write_markers)
+        self.coordinator = TransactionCoordinator(self._write_markers, first_epoch=first_epoch)
         self.transaction_version = transaction_version
         self._sweep_interval_s = sweep_interval_s
         self._initial_rebalance_delay_s = initial_rebalance_delay_s

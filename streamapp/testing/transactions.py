@@ -84,12 +84,19 @@ class TransactionCoordinator:
     """Gives identities, follows transactions, decides their outcome, ends those that time out."""
 
     def __init__(
-        self, write_markers: Callable[[Transaction, bool], None], *, timeout_max_ms: int = 900_000, first_id: int = 1000
+        self,
+        write_markers: Callable[[Transaction, bool], None],
+        *,
+        timeout_max_ms: int = 900_000,
+        first_id: int = 1000,
+        first_epoch: int = 0,
     ) -> None:
         #: Called with the transaction and its outcome; must call `marker_written()` for each target, now or later.
         self._write_markers = write_markers
         self._timeout_max_ms = timeout_max_ms
         self._next_id = first_id
+        #: Of a new transactional id; one near the limit makes the roll-over come soon.
+        self._first_epoch = first_epoch
         self.transactions: dict[str, Transaction] = {}
 
     def init_producer_id(self, request: InitProducerId, now_ms: int) -> InitProducerIdAnswer:
@@ -99,6 +106,7 @@ class TransactionCoordinator:
         transaction = self.transactions.get(request.transactional_id)
         if transaction is None:
             transaction = Transaction(request.transactional_id, self._take_id())
+            transaction.epoch = self._first_epoch - 1
             self.transactions[request.transactional_id] = transaction
         asked = request.identity if request.identity != NO_IDENTITY else None
         if asked is not None and not _known(transaction, asked):

@@ -300,7 +300,7 @@ async def _rolls_over_when_fenced(world: World) -> None:
     new = Client(world, "fence")
     await new.init()
     assert new.identity.producer_id != old.identity.producer_id
-    assert (await old.end(True)).error in (Code.INVALID_PRODUCER_ID_MAPPING, Code.PRODUCER_FENCED)
+    assert (await old.end(True)).error == Code.INVALID_PRODUCER_ID_MAPPING
     assert (await old.init(old.identity)).error == Code.PRODUCER_FENCED
     await new.produce(partition, b"new")
     await new.end(True)
@@ -563,6 +563,23 @@ async def offsets_need_the_current_seat(world: World) -> None:
     assert await client.offsets(membership, {partition: 1}) == {partition: 0}
     assert (await client.end(True)).error == 0
     assert await settled_offset(world, group, partition) == 1
+
+
+@trace
+async def late_offsets_of_an_older_epoch_are_refused(world: World) -> None:
+    partition = Partition(await world.topic("t"), 0)
+    group, client = f"{world.prefix}-g", Client(world, "a")
+    await client.init()
+    membership = await seat(world, group)
+    old = client.identity
+    await client.offsets(membership, {partition: 1})
+    await client.end(True)
+    assert await settled_offset(world, group, partition) == 1
+    assert await client.offsets(membership, {partition: 9}, old) == {partition: Code.INVALID_PRODUCER_EPOCH}
+    await client.offsets(membership, {partition: 2})
+    assert await client.offsets(membership, {partition: 9}, old) == {partition: Code.INVALID_PRODUCER_EPOCH}
+    await client.end(True)
+    assert await settled_offset(world, group, partition) == 2
 
 
 @trace

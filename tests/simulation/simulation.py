@@ -234,6 +234,7 @@ class Plan(NamedTuple):
     marker_delay_s: float
     work_s: float
     inbox: bool
+    first_epoch: int
 
     @classmethod
     def of(cls, generator: random.Random) -> Plan:
@@ -255,6 +256,7 @@ class Plan(NamedTuple):
             marker_delay_s=generator.choice((0.0, 0.05, 2.0)),
             work_s=generator.choice((0.0, 0.0, 0.1, 2.0)),
             inbox=generator.random() < 0.5,
+            first_epoch=generator.choice((0, 0, 0, 32_760)),
         )
 
 
@@ -301,7 +303,7 @@ class Schedule:
         self.loop = loop
         self.random = random.Random(seed)
         self.plan = Plan.of(self.random)
-        self.broker = MemoryBroker(marker_delay_s=self._marker_delay_s)
+        self.broker = MemoryBroker(marker_delay_s=self._marker_delay_s, first_epoch=self.plan.first_epoch)
         self.faults: Counter[str] = Counter()
         self.seats: dict[str, Seat] = {}
         self.sent: list[tuple[bytes, bytes, int]] = []
@@ -454,6 +456,8 @@ class Schedule:
             if complete:
                 self._check_disks(number, state)
         seen = Counter(record.value for number in range(PARTITIONS) for record in self._visible(OUTPUT, number))
+        if complete and not outputs:
+            raise Violation("nothing was there to check")
         if seen != outputs:
             raise Violation(f"outputs lost {sorted((outputs - seen).items())}, too many {(seen - outputs).items()}")
 
