@@ -29,8 +29,8 @@ from streamapp.eos.protocol import (
 )
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.faults import Fate, Faults, NoFaults
-from streamapp.testing.groups import Assignment, Join, JoinAnswer, SyncAnswer
 from streamapp.testing.log import Fetched
+from streamapp.testing.members import Assignment, Join, JoinAnswer, SyncAnswer
 from streamapp.types import Partition
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.protocol import Code, Membership
 from streamapp.errors import InstanceFenced
 from streamapp.testing.cluster import MemoryCluster
-from streamapp.testing.groups import Assignment, Join, JoinAnswer
+from streamapp.testing.members import Assignment, Join, JoinAnswer
 from streamapp.types import Partition
 
 

@@ -37,6 +37,7 @@ class State(Enum):
 
 
 _PREPARED = frozenset({State.PREPARE_COMMIT, State.PREPARE_ABORT})
+_DECIDED = _PREPARED | {State.COMPLETE_COMMIT, State.COMPLETE_ABORT}
 
 #: Where a transaction wrote: a partition, or a group's offsets.
 Target = Partition | str
@@ -160,17 +161,10 @@ class TransactionCoordinator:
         repeats = transaction.repeats(request.identity)
         if transaction.producer_id != request.identity.producer_id and not repeats:
             return EndTxnAnswer(Code.INVALID_PRODUCER_ID_MAPPING)
-        current = request.identity.epoch == transaction.epoch
-        prepared, empty = transaction.state in _PREPARED, transaction.state in (State.EMPTY, State.ONGOING)
-        if not (repeats and not empty) and not (current and not prepared):
+        if repeats and transaction.state in _DECIDED:
+            return _decided(transaction, request.committed)
+        if request.identity.epoch != transaction.epoch or transaction.state in _PREPARED:
             return EndTxnAnswer(Code.PRODUCER_FENCED)
-        if repeats and not empty:
-            same = request.committed == (transaction.state in (State.PREPARE_COMMIT, State.COMPLETE_COMMIT))
-            if not same:
-                return EndTxnAnswer(Code.INVALID_TXN_STATE)
-            if prepared:
-                return EndTxnAnswer(Code.CONCURRENT_TRANSACTIONS)
-            return EndTxnAnswer(Code.NONE, transaction.next_identity)
         if transaction.state is not State.ONGOING and request.committed:
             return EndTxnAnswer(Code.INVALID_TXN_STATE)
         # An abort with nothing in it is legal too and makes a new epoch, so that what is still on its way is refused.
@@ -220,3 +214,12 @@ def _known(transaction: Transaction, asked: Identity) -> bool:
     if transaction.epoch == -1 or asked.producer_id == transaction.producer_id:
         return True
     return asked.producer_id == transaction.previous_producer_id and asked.epoch >= _EPOCH_LIMIT - 1
+
+
+def _decided(transaction: Transaction, committed: bool) -> EndTxnAnswer:
+    """The answer to an `EndTxn` that was carried out before."""
+    if committed != (transaction.state in (State.PREPARE_COMMIT, State.COMPLETE_COMMIT)):
+        return EndTxnAnswer(Code.INVALID_TXN_STATE)
+    if transaction.state in _PREPARED:
+        return EndTxnAnswer(Code.CONCURRENT_TRANSACTIONS)
+    return EndTxnAnswer(Code.NONE, transaction.identity)

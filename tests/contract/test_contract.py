@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from streamapp.eos.protocol import Code, Identity, Membership
-from streamapp.testing.groups import Join
 from streamapp.testing.loop import run
+from streamapp.testing.members import Join
 from streamapp.types import Partition
 
 sys.path.insert(0, str(Path(__file__).parent))

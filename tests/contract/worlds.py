@@ -35,7 +35,7 @@ from streamapp.eos.protocol import (
 from streamapp.eos.record_batch import Content, pack
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.cluster import MemoryCluster
-from streamapp.testing.groups import Assignment, Join, JoinAnswer
+from streamapp.testing.members import Assignment, Join, JoinAnswer
 from streamapp.types import Partition
 
 

@@ -22,6 +22,7 @@ SCHEDULES = int(os.environ.get("SCHEDULES", "1500"))
 BLOCK = 100
 ONLY = os.environ.get("SEED")
 SEEDS = [range(int(ONLY), int(ONLY) + 1)] if ONLY else [range(at, at + BLOCK) for at in range(0, SCHEDULES, BLOCK)]
+REPEATED = "tests/simulation/test_schedules.py -k nothing_is_lost"
 ACTED: Counter[str] = Counter()
 
 
@@ -41,7 +42,7 @@ def test_nothing_is_lost_doubled_or_torn(seeds: range) -> None:
             ACTED.update(simulate(seed).faults)
         except Exception as exc:
             raise Violation(
-                f"seed {seed}: {exc}\nRepeat it with: SEED={seed} .venv/bin/python -m pytest {Path(__file__).name}"
+                f"seed {seed}: {exc}\nRepeat it with: SEED={seed} .venv/bin/python -m pytest {REPEATED}"
             ) from exc
 
 

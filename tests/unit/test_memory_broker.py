@@ -25,9 +25,9 @@ from streamapp.testing.clock import VirtualClock
 from streamapp.testing.cluster import MemoryCluster
 from streamapp.testing.consumer import MemoryConsumer
 from streamapp.testing.faults import Fate, ScriptedFaults
-from streamapp.testing.groups import Join
 from streamapp.testing.log import AbortedRange
 from streamapp.testing.loop import VirtualLoop, run
+from streamapp.testing.members import Join
 from streamapp.types import Partition
 
 T0 = Partition("t", 0)
@@ -219,6 +219,27 @@ async def test_markers_come_partition_by_partition() -> None:
         offsets = (await cluster.fetch_offsets(OffsetFetch("g", (T0,)))).offsets[T0]
         stable.append((*(broker.logs[partition].last_stable_offset for partition in (T0, other)), offsets.error))
     assert stable == [(2, 0, 88), (2, 2, 88), (2, 2, 0)]
+
+
+@virtual
+async def test_an_end_is_repeated_before_its_markers_are_written() -> None:
+    broker = MemoryBroker(marker_delay_s=lambda: 1.0)
+    broker.create_topic("t")
+    cluster = MemoryCluster(broker)
+    identity = await begin(cluster)
+    await cluster.produce(0, Produce("a", 1, {T0: batch(identity, (b"k", b"v"))}))
+    first = await cluster.end_transaction(EndTxn("a", identity, True))
+    assert first.error == 0
+    assert (await cluster.end_transaction(EndTxn("a", identity, True))).error == Code.CONCURRENT_TRANSACTIONS
+    assert (await cluster.end_transaction(EndTxn("a", identity, False))).error == Code.INVALID_TXN_STATE
+    assert (await cluster.end_transaction(EndTxn("a", first.identity, True))).error == Code.PRODUCER_FENCED
+    early = Produce("a", 1, {T0: batch(first.identity, (b"k", b"next"))})
+    assert (await cluster.produce(0, early))[T0].error == Code.CONCURRENT_TRANSACTIONS
+    asked = InitProducerId("a", 60_000, identity)
+    assert (await cluster.init_producer_id(asked)).error == Code.CONCURRENT_TRANSACTIONS
+    await asyncio.sleep(1)
+    assert await cluster.end_transaction(EndTxn("a", identity, True)) == first
+    assert (await cluster.produce(0, early))[T0].error == 0
 
 
 class Owner:
