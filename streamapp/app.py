@@ -5,36 +5,32 @@ faust -A streamapp.app worker -l info
 
 from __future__ import annotations
 
-import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import faust
 import msgspec
 
 from streamapp import settings as settings_
 from streamapp.codec import Codec
-from streamapp.driver import at_least_once
+from streamapp.driver.boot import SCHEME, EngineApp
 from streamapp.driver.schema import Partitioner, RecordSchema
-from streamapp.errors import ConfigurationError
-
-logger = logging.getLogger(__name__)
+from streamapp.driver.stream import Stream
+from streamapp.driver.tables import Table, TableManager
+from streamapp.driver.topic import Topic
 
 if TYPE_CHECKING:
     app: App
 
 
-class App(faust.App):
+class App(EngineApp):
     """A Faust app that is configured by `STREAMAPP_` settings; any Faust option given here wins over them.
 
     Raises `ConfigurationError` with every problem of the settings.
     """
 
-    #: Where mode's life-cycle lines go, so that they are as quiet as Faust's own.
-    logger = logging.getLogger("faust.app")
-
     def __init__(self, id: str | None = None, *, settings: settings_.Settings | None = None, **options: Any) -> None:
         self.settings = settings or settings_.load(id=id)
+        #: Topics named in this app, with the partition count asked for; the worker creates missing ones.
+        self.declared_topics: dict[str, int | None] = {}
         self._partition_of = Partitioner()
         super().__init__(self.settings.id, **{**_faust_options(self.settings), **options})
 
@@ -43,17 +39,8 @@ class App(faust.App):
         if isinstance(value_type, type) and issubclass(value_type, msgspec.Struct):
             schema = RecordSchema(Codec(value_type), self._partition_of)
             value_type = None
+        self.declared_topics.update(dict.fromkeys(topics, options.get("partitions")))
         return super().topic(*topics, value_type=value_type, schema=schema, **options)
-
-    def partition_count(self, topic: str) -> int:
-        """How many partitions a topic has, as the consumer knows it."""
-        return len(self.consumer._thread._consumer.partitions_for_topic(topic) or ()) or self.conf.topic_partitions
-
-    async def on_first_start(self) -> None:
-        """Make the directory of the tables, and say once what is promised."""
-        _make_directory(self.settings.state_directory)
-        await super().on_first_start()
-        logger.info("processing at least once: after a crash, what was not committed is processed again")
 
 
 def use(app: App) -> App:
@@ -62,18 +49,9 @@ def use(app: App) -> App:
     return app
 
 
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ConfigurationError(
-            f"The state directory {path} cannot be made: {exc.strerror}. Point STREAMAPP_DATADIR at one that can be."
-        ) from None
-
-
 def _faust_options(settings: settings_.Settings) -> dict[str, Any]:
     """Faust's own settings, from ours."""
-    brokers = ";".join(f"kafka://{server}" for server in settings.broker.split(","))
+    brokers = ";".join(f"{SCHEME}://{server}" for server in settings.broker.split(","))
     return {
         "broker": brokers,
         "broker_commit_interval": settings.commit_interval,
@@ -81,16 +59,18 @@ def _faust_options(settings: settings_.Settings) -> dict[str, Any]:
         "broker_heartbeat_interval": settings.session_timeout / 4,
         "consumer_auto_offset_reset": "earliest",
         "consumer_group_instance_id": settings.instance,
-        "datadir": str(settings.state_directory),
+        # Faust's own exactly-once code stays off: the guarantee is the engine's.
         "processing_guarantee": "at_least_once",
-        "store": "memory://" if settings.store == "memory" else "rocksdb://?driver=rocksdict",
+        "store": "memory://",
         "topic_partitions": settings.partitions,
         "topic_replication_factor": settings.replication_factor or 1,
         "topic_disable_leader": True,
         "web_enabled": False,
         "autodiscover": ["agents", "tables"],
-        "Topic": at_least_once.Topic,
-        "Table": at_least_once.Table,
+        "Topic": Topic,
+        "Table": Table,
+        "Stream": Stream,
+        "TableManager": TableManager,
     }
 
 

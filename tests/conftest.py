@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from streamapp.embedded.kafka import Kafka
+from streamapp.embedded.postgres import Postgres
 
 
 class Broker(NamedTuple):
@@ -28,12 +29,29 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     if given := os.environ.get("TEST_BROKER"):
         yield Broker(given)
         return
-    cluster = Kafka(tmp_path_factory.mktemp("kafka"), port=None, die_with_parent=True)
+    cluster = Kafka(tmp_path_factory.mktemp("kafka"), port=0, die_with_parent=True)
     cluster.start()
     try:
         yield Broker(cluster.bootstrap)
     finally:
         cluster.kill()
+
+
+class Database(NamedTuple):
+    """Where the tests' PostgreSQL answers."""
+
+    url: str
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One PostgreSQL for the whole run; a test makes its own schema or table names."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"), port=0, durable=False, die_with_parent=True)
+    server.start()
+    try:
+        yield Database(server.url)
+    finally:
+        server.kill()
 
 
 @pytest.fixture

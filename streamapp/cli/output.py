@@ -27,7 +27,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as on
 
 def emit_json(result: Any) -> None:
     """The result as one JSON object on standard output, keys in the order given."""
-    out.print(msgspec.json.encode(result).decode(), markup=False)
+    out.print(msgspec.json.encode(result).decode(), markup=False, emoji=False)
 
 
 def note(text: str) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import faust
 from aiokafka.partitioner import murmur2
-from faust.exceptions import ValueDecodeError
-from faust.serializers.codecs import Codec as FaustCodec
 
 from streamapp.codec import Codec
 from streamapp.errors import RecordError
@@ -54,35 +51,9 @@ class RecordSchema(faust.Schema):
             self.codec.check_time(record, message.timestamp)
         return record
 
-    def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
-        partition_count = app.partition_count
-        create_event = app.create_event
-
-        async def decode(message: Any, *, propagate: bool = False) -> Any:
-            try:
-                record = self.read(message, partition_count(message.topic))
-            except RecordError as exc:
-                raise ValueDecodeError(str(exc)) from exc
-            return create_event(message.key.decode(), record, message.headers, message)
-
-        return decode
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
+        """For Faust's own use of a topic; the engine reads with `read()`."""
+        return self.codec.decode(message.value)
 
     def dumps_value(self, app: Any, value: Any, *, serializer: Any = None, headers: Any) -> tuple[Any, Any]:
         return (value if isinstance(value, bytes) else self.codec.encode(value)), headers
-
-
-class RecordSerializer(FaustCodec):
-    """A table's value serializer for one type of record."""
-
-    def __init__(self, codec: Codec[Any]) -> None:
-        super().__init__()
-        self._codec = codec
-
-    def dumps(self, obj: Any) -> bytes:
-        return self._codec.encode(obj)
-
-    def loads(self, s: bytes) -> Any:
-        return self._codec.decode(s)
-
-    def clone(self, *children: Any) -> FaustCodec:
-        return self

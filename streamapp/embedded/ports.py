@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection
 
-import psutil  # type: ignore[import-untyped]
-
 from streamapp.errors import ConfigurationError
 
 HOST = "127.0.0.1"
@@ -46,6 +44,13 @@ def near(wanted: int, taken: Collection[int] = ()) -> int:
     return any_free(taken)
 
 
+def choose(wanted: int | None, usual: int, option: str, taken: Collection[int] = ()) -> int:
+    """A port by what was asked for: None looks from the usual one on, 0 takes any, a number must be free."""
+    if wanted is None:
+        return near(usual, taken)
+    return require(wanted, option) if wanted else any_free(taken)
+
+
 def require(port: int, option: str) -> int:
     """This very port. Raises `ConfigurationError`, naming who has it and the option to change."""
     if not 0 < port < 65536:
@@ -60,6 +65,8 @@ def require(port: int, option: str) -> int:
 
 def holder(port: int) -> str:
     """Who listens on the port, as far as the system tells us."""
+    import psutil  # type: ignore[import-untyped]  # of the extra `embedded`
+
     try:
         for connection in psutil.net_connections(kind="tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:

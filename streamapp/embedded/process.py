@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
 
 _PROC = Path("/proc")
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -79,6 +78,8 @@ def _birth_in_proc(pid: int) -> str | None:
 
 
 def _birth_elsewhere(pid: int) -> str | None:
+    import psutil  # type: ignore[import-untyped]  # of the extra `embedded`, as in the other places
+
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
@@ -97,8 +98,18 @@ def stop(processes: Sequence[Process], timeout_s: float, number: signal.Signals 
             process.kill()
 
 
+def command(
+    words: Sequence[str | Path], *, user: tuple[int, int] | None = None, die_with_parent: bool = False
+) -> list[str]:
+    """The command line that runs `words` as that user (uid, gid), tied to us or not (see `launch`)."""
+    options = [f"--user={user[0]}:{user[1]}"] if user else []
+    options += [f"--parent={os.getpid()}"] if die_with_parent and _PROC.is_dir() else []
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCH), *options, "--"] if options else []
+    return [*launcher, *map(str, words)]
+
+
 def start(
-    command: Sequence[str | Path],
+    words: Sequence[str | Path],
     *,
     log: Path,
     environment: dict[str, str],
@@ -111,12 +122,9 @@ def start(
     What it prints goes to `log`, from its beginning. `user` (uid, gid) is whom it becomes; with `die_with_parent` the
     kernel ends it with us, whatever way we end (Linux); the file descriptors `keep_open` it inherits.
     """
-    options = [f"--user={user[0]}:{user[1]}"] if user else []
-    options += [f"--parent={os.getpid()}"] if die_with_parent and sys.platform == "linux" else []
-    launcher: list[str | Path] = [sys.executable, "-I", "-S", _LAUNCH, *options, "--"] if options else []
     with log.open("wb") as output:
         return subprocess.Popen(
-            [*map(str, launcher), *map(str, command)],
+            command(words, user=user, die_with_parent=die_with_parent),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -127,19 +135,21 @@ def start(
         )
 
 
-def tail(path: Path, lines: int = 12, size: int = 16_384) -> list[str]:
-    """The last lines of a log; none if there is no such file."""
+def tail(path: Path, lines: int = 12, size: int = 32_768) -> list[str]:
+    """The last lines of a log, without the frames of stack traces; none if there is no such file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size))
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-lines:]
+    return [line for line in text.splitlines() if line.strip() and not line.startswith("\tat ")][-lines:]
 
 
 def memory_mib(process: Process) -> int | None:
     """Its resident memory; None if it is gone."""
+    import psutil
+
     try:
         return int(psutil.Process(process.pid).memory_info().rss) >> 20 if process.is_alive() else None
     except psutil.Error:

@@ -1,0 +1,182 @@
+"""What the auditor asks of Kafka, through confluent-kafka: offsets, the group's place, and records.
+
+Another client than the service's on purpose: a fault of one client's fetch or offset code must not blind both.
+Every question has a bound; an unanswered one is `Unreachable`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+
+from streamapp.audit.record import Record
+
+_T = TypeVar("_T")
+
+
+class CannotTell(Exception):
+    """Why there is no verdict; `str()` is a sentence. The audit ends UNKNOWN."""
+
+
+class Unreachable(CannotTell):
+    """No broker answered, or not in time."""
+
+
+class Span(NamedTuple):
+    """A partition's visible records: from the first kept offset to the last stable one, and what is written at all."""
+
+    first: int
+    stable: int  # last stable offset: below it no transaction is open
+    written: int  # high watermark
+
+
+#: A topic and a partition number.
+Place = tuple[str, int]
+
+
+class Broker:
+    """A connection to read with. Joins no group, commits nothing. Close it."""
+
+    def __init__(self, config: Mapping[str, Any], *, timeout_s: float = 10.0) -> None:
+        self._timeout_s = timeout_s
+        self._address = str(config.get("bootstrap.servers", "?"))
+        self._error = ""
+        quiet = {"log_level": 0, "error_cb": self._remember_error}
+        reading = {
+            "group.id": "streamapp-audit", "enable.auto.commit": False, "enable.auto.offset.store": False,
+            "isolation.level": "read_committed", "auto.offset.reset": "error", "enable.partition.eof": True,
+            "check.crcs": True, "queued.max.messages.kbytes": 32_768, "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 50, "fetch.queue.backoff.ms": 50,
+        }  # fmt: skip
+        try:
+            self._admin = AdminClient({**config, **quiet})
+            self._consumer = Consumer({**config, **quiet, **reading})
+        except (KafkaException, TypeError, ValueError) as exc:
+            raise CannotTell(f"the connection to Kafka is not configured right: {exc}") from None
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._consumer.close()
+
+    def _remember_error(self, error: KafkaError) -> None:
+        self._error = error.str()
+
+    def _unreachable(self) -> Unreachable:
+        self._admin.poll(0)  # librdkafka tells its errors only when it is asked
+        because = f" The last error: {self._error}" if self._error else ""
+        return Unreachable(f"no Kafka broker answered at {self._address} within {self._timeout_s:g} s.{because}")
+
+    def _ask(self, question: Callable[[], _T]) -> _T:
+        try:
+            return question()
+        except KafkaException as exc:
+            error = exc.args[0]
+            if error.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
+                raise self._unreachable() from None
+            raise CannotTell(f"Kafka refused: {error.str()}") from None
+
+    def partitions(self, topics: Iterable[str]) -> dict[str, int]:
+        """The partition count of each topic that exists."""
+        known = self._ask(lambda: self._admin.list_topics(timeout=self._timeout_s)).topics
+        return {name: len(known[name].partitions) for name in topics if name in known and known[name].error is None}
+
+    def spans(self, partitions: Mapping[str, int]) -> dict[Place, Span]:
+        """Where each partition of these topics begins and ends now."""
+        first = self._offsets(partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
+        stable = self._offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
+        written = self._offsets(partitions, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+        return {place: Span(first[place], stable[place], written[place]) for place in first}
+
+    def _offsets(self, partitions: Mapping[str, int], spec: Any, isolation: IsolationLevel) -> dict[Place, int]:
+        wanted = {TopicPartition(name, number): spec for name, count in partitions.items() for number in range(count)}
+        if not wanted:
+            return {}
+        answers = self._ask(
+            lambda: {
+                (asked.topic, asked.partition): answer.result(self._timeout_s)
+                for asked, answer in self._admin.list_offsets(
+                    wanted, isolation_level=isolation, request_timeout=self._timeout_s
+                ).items()
+            }
+        )
+        return {place: answer.offset for place, answer in answers.items()}
+
+    def committed(self, group: str, partitions: Mapping[str, int]) -> dict[Place, int]:
+        """The group's committed offset of each partition; 0 where it has none."""
+        wanted = [TopicPartition(name, number) for name, count in partitions.items() for number in range(count)]
+        question = ConsumerGroupTopicPartitions(group, wanted)
+
+        def ask() -> Any:
+            answers = self._admin.list_consumer_group_offsets([question], request_timeout=self._timeout_s)
+            return answers[group].result(self._timeout_s)
+
+        return {(at.topic, at.partition): max(at.offset, 0) for at in self._ask(ask).topic_partitions}
+
+    def setting(self, topic: str, name: str) -> str:
+        """A topic's setting in force."""
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        answers = self._ask(
+            lambda: self._admin.describe_configs([resource], request_timeout=self._timeout_s)[resource].result(
+                self._timeout_s
+            )
+        )
+        return str(answers[name].value)
+
+    def read(self, topic: str, spans: Mapping[int, tuple[int, int]]) -> Iterator[Record]:
+        """Committed records of a topic, of each partition from its first offset up to, not including, its last.
+
+        The partitions come interleaved, each in offset order. Raises `Unreachable` when nothing comes any more.
+        """
+        open_ends = {number: end for number, (first, end) in spans.items() if end > first}
+        if not open_ends:
+            return
+        self._consumer.assign([TopicPartition(topic, number, spans[number][0]) for number in open_ends])
+        # Asked for now, the partitions' leaders are known at once; librdkafka itself would look for them every second.
+        self._ask(lambda: self._consumer.list_topics(topic, timeout=self._timeout_s))
+        deadline = time.monotonic() + self._timeout_s
+        while open_ends:
+            messages = self._ask(lambda: self._consumer.consume(5_000, timeout=0.05))
+            if messages:
+                deadline = time.monotonic() + self._timeout_s
+            elif time.monotonic() > deadline:
+                raise self._unreachable()
+            for message in messages:
+                number = message.partition()
+                if (error := message.error()) is not None:
+                    if error.code() != KafkaError._PARTITION_EOF:
+                        raise CannotTell(f"{topic}[{number}] cannot be read: {error.str()}")
+                    open_ends.pop(number, None)
+                    continue
+                offset, end = message.offset(), open_ends.get(number)
+                if end is None or offset >= end:
+                    open_ends.pop(number, None)
+                    continue
+                if offset == end - 1:
+                    del open_ends[number]
+                yield _record(message)
+        self._consumer.unassign()
+
+
+def _record(message: Any) -> Record:
+    kind, timestamp_ms = message.timestamp()
+    if kind != TIMESTAMP_LOG_APPEND_TIME:
+        raise CannotTell(
+            f"{message.topic()} does not carry append times (message.timestamp.type=LogAppendTime); "
+            "`streamapp topics apply` sets it for records to come."
+        )
+    return Record(
+        message.topic(), message.partition(), message.offset(), timestamp_ms, message.key(), message.value(),
+        tuple(message.headers() or ()),
+    )  # fmt: skip

@@ -1,0 +1,295 @@
+"""The judge of transfers: records in, violations out. Pure; knows the contract and nothing of the service.
+
+Feed it every record of each topic, topic by topic in the order of `Topics.all`, each partition in offset order,
+then ask for the `judgement`. What it keeps is one compact unit a transfer and one account a name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from streamapp.audit import values
+from streamapp.audit.books import Account, Books, Effect, Seen, Unit
+from streamapp.audit.causes import Causes
+from streamapp.audit.dead_letters import DeadLetters, shown
+from streamapp.audit.fold import Fold, reason_to_refuse
+from streamapp.audit.record import NOWHERE, Record, packed
+from streamapp.audit.report import CHECKS, Findings, Report, Summary, Verdict
+from streamapp.audit.terms import Terms
+
+
+class Judge:
+    """Judges one history. Use it once."""
+
+    def __init__(self, terms: Terms, findings: Findings | None = None) -> None:
+        self._terms = terms
+        self._findings = found = findings or Findings()
+        self._books = Books()
+        self._summary = Summary()
+        topics, cut = terms.topics, terms.cut
+        self._fold = Fold(self._books, found, terms)
+        self._dead_transfers = DeadLetters(topics.transfer, terms.group, found, cut.settled_transfer)
+        self._dead_legs = DeadLetters(topics.balances, terms.group, found, cut.settled_leg)
+        self._causes = Causes(terms, self._books, found, self._summary, self._dead_transfers)
+        self._legs_total: Counter[str] = Counter()  # by currency
+        self._readers: dict[str, Callable[[Record], None]] = {
+            topics.transfer_dlt: self._dead_transfers.add,
+            topics.balances_dlt: self._dead_legs.add,
+            topics.transfer: self._causes.transfer,
+            topics.rejected: self._refusal,
+            topics.balances: self._leg,
+            topics.account_balances: self._upsert,
+        }
+        self._position = -1  # in `Topics.all`
+
+    def read(self, records: Iterable[Record]) -> None:
+        """Take in records, topic after topic in the order of `Topics.all`."""
+        order = self._terms.topics.all
+        for record in records:
+            if self._position < 0 or order[self._position] != record.topic:
+                self._turn_to(order.index(record.topic))
+            self._readers[record.topic](record)
+
+    def _turn_to(self, position: int) -> None:
+        if position < self._position:
+            raise ValueError("topics are read in the order of Topics.all, each once")
+        self._position = position
+
+    # -- effects ---------------------------------------------------------------------------------------------------
+
+    def _refusal(self, record: Record) -> None:
+        at = packed(record.partition, record.offset)
+        try:
+            fields = values.refusal(record.value)
+        except values.Malformed as exc:
+            self._findings.violate("rejections", "malformed", record.timestamp_ms, str(exc), shown(record))
+            return
+        account = self._books.account(fields.from_account)
+        unit = self._books.claim("refused", fields.transfer_id, fields.from_account, fields.to_account, fields.amount)
+        self._placed(record, account, record.timestamp_ms if unit is None else unit.timestamp_ms)
+        if unit is None:
+            self._without_unit(record, "rejections", fields.transfer_id, account, debit=True)
+            return
+        unit.refused = at
+        expected = _refusal_of(unit)
+        if fields[:2] + fields[3:7] + fields[9:] != expected:
+            self._changed("rejections", unit, record, fields[:2] + fields[3:7] + fields[9:], expected, _REFUSAL_NAMES)
+        if self._terms.cut.settled_transfer(unit.at) and self._findings.within(unit.timestamp_ms):
+            self._summary.rejected[fields.reason] += 1
+        self._fold.refusal(unit.sender, Seen(fields.entries, unit.at, fields.balance, fields.reason, at, unit))
+
+    def _leg(self, record: Record) -> None:
+        at = packed(record.partition, record.offset)
+        letters = self._dead_legs.take(at)
+        try:
+            fields = values.leg(record.value)
+        except values.Malformed as exc:  # if it was to be a leg, the leg is missing and that is told
+            self._dead_legs.expect(record, letters, str(exc))
+            return
+        self._legs_total[fields.currency] += fields.amount
+        account, debit = self._books.account(fields.account), fields.leg == "debit"
+        effect: Effect = "debit" if debit else "credit"
+        amount = -fields.amount if debit else fields.amount
+        unit = self._books.claim(effect, fields.transfer_id, fields.account, fields.counterparty, amount)
+        if self._placed(record, account, record.timestamp_ms if unit is None else unit.timestamp_ms):
+            self._dead_legs.forbid(record, letters)
+        if unit is None:
+            self._without_unit(record, "legs", fields.transfer_id, account, debit=debit)
+            return
+        self._findings.examine("legs", unit.timestamp_ms)
+        if debit:
+            unit.debit = at
+            self._follow_debit(unit)
+        else:
+            unit.credit = at
+        expected = _leg_of(unit, debit=debit)
+        if fields != expected:
+            self._changed("legs", unit, record, fields, expected, values.Leg._fields)
+
+    def _follow_debit(self, unit: Unit) -> None:
+        """Debits of one account stand in `balances` in the order of their transfers."""
+        if unit.twin:
+            return
+        account = unit.sender
+        if unit.at <= account.last_debit:
+            self._accuse("order", "order-inversion", unit, f"debit of {account.name} behind that of a younger transfer")
+        account.last_debit = unit.at
+
+    def _upsert(self, record: Record) -> None:
+        self._fold.begin()
+        try:
+            fields = values.upsert(record.value)
+        except values.Malformed as exc:
+            self._findings.violate("upserts", "malformed", record.timestamp_ms, str(exc), shown(record))
+            return
+        account = self._books.account(fields.account)
+        self._placed(record, account, self._fold.upsert(record, fields, account))
+
+    def _placed(self, record: Record, account: Account, moment: int) -> bool:
+        """Whether a record of the service is under the key and in the partition of its account."""
+        self._findings.examine("placement", moment)
+        partition = account.hash % self._terms.partitions[record.topic]
+        if record.key == account.key and record.partition == partition:
+            return True
+        text = f"key {record.key!r}, partition {record.partition}; must be {account.key!r}, partition {partition}"
+        self._findings.violate("placement", "misplaced", moment, text, shown(record))
+        return False
+
+    def _without_unit(self, record: Record, check: str, transfer_id: str, account: Account, *, debit: bool) -> None:
+        """An effect no transfer is left for: it happened before, or has no cause at all."""
+        units = [u for u in self._books.of(transfer_id) if (u.sender if debit else u.receiver) is account]
+        moment = units[0].timestamp_ms if units else record.timestamp_ms
+        self._findings.examine(check, moment)
+        if units:
+            text, story = "happened once more than it was sent", units[0].story(self._terms.topics)
+            self._findings.violate(check, "duplicate", moment, text, shown(record), *story)
+        else:
+            text = f"no transfer {transfer_id!r} explains it"
+            self._findings.violate(check, "phantom", moment, text, shown(record))
+
+    def _changed(
+        self, check: str, unit: Unit, record: Record, fields: tuple[object, ...], expected: tuple[object, ...],
+        names: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        differences = [
+            f"{name} {given!r} instead of {right!r}"
+            for name, given, right in zip(names, fields, expected, strict=True)
+            if given != right
+        ]
+        self._accuse(check, "changed", unit, ", ".join(differences), shown(record))
+
+    def _accuse(self, check: str, name: str, unit: Unit, text: str, *more: str) -> None:
+        self._findings.violate(check, name, unit.timestamp_ms, text, *more, *unit.story(self._terms.topics))
+
+    # -- judgement -------------------------------------------------------------------------------------------------
+
+    def judgement(self) -> Report:
+        """What is missing, the sums, and the verdict."""
+        self._fold.begin()
+        self._fold.end()
+        self._dead_transfers.end()
+        self._dead_legs.end()
+        legs_on_their_way: Counter[str] = Counter()
+        upserts_on_their_way: Counter[str] = Counter()
+        for unit in self._books:
+            settled = self._terms.cut.settled_transfer(unit.at)
+            self._outcome(unit, settled=settled)
+            self._applied(unit)
+            if unit.posted and not settled:
+                legs_on_their_way[unit.currency] += unit.missing(unit.debit == NOWHERE, unit.credit == NOWHERE)
+                upserts_on_their_way[unit.currency] += unit.missing(not unit.debited, not unit.credited)
+        accounts = {name: account.balances for name, account in self._books.accounts.items() if account.entries}
+        totals: Counter[str] = Counter()
+        for balances in accounts.values():
+            totals.update(balances)
+        self._money(self._terms.topics.balances, self._legs_total, legs_on_their_way)
+        self._money(self._terms.topics.account_balances, totals, upserts_on_their_way)
+        report = Report(Verdict.PASS, [], self._findings, self._summary, self._terms.expect)
+        report.accounts, report.totals, report.notes = accounts, dict(totals), self._notes()
+        report.verdict, report.reasons = self._verdict()
+        return report
+
+    def _outcome(self, unit: Unit, *, settled: bool) -> None:
+        """Exactly one outcome, all of it; a young transfer may lack some, but not have too much."""
+        refused, whole = unit.refused != NOWHERE, NOWHERE not in (unit.debit, unit.credit)
+        if settled:
+            self._findings.examine("transfers", unit.timestamp_ms)
+        counted = self._findings.within(unit.timestamp_ms)
+        self._summary.in_flight += counted and not settled
+        self._summary.posted += counted and settled and whole
+        if unit.dead:
+            if refused or unit.posted:
+                self._accuse("transfers", "torn-unit", unit, "dead-lettered, and yet it had an effect")
+            return
+        if refused and unit.posted:
+            self._accuse("transfers", "refused-and-posted", unit, "both rejected and posted")
+        elif unit.posted and not whole and settled:
+            lacking = "debit" if unit.debit == NOWHERE else "credit"
+            self._accuse("transfers", "torn-unit", unit, f"the {lacking} is missing in {self._terms.topics.balances}")
+        elif not refused and not unit.posted and settled:
+            self._accuse("transfers", "lost", unit, "neither posted nor rejected nor dead-lettered")
+        if unit.posted and (unit.amount <= 0 or unit.sender is unit.receiver):
+            self._accuse("transfers", "unjustified-posting", unit, f"posted in spite of {reason_to_refuse(unit, 0)}")
+
+    def _applied(self, unit: Unit) -> None:
+        """Every leg that is old enough has its upsert."""
+        cut = self._terms.cut
+        debit = unit.debit != NOWHERE and not unit.debited and cut.settled_transfer(unit.at)
+        credit = unit.credit != NOWHERE and not unit.credited and cut.settled_leg(unit.credit)
+        for leg, missing in (("debit", debit), ("credit", credit)):
+            if missing and unit.timestamp_ms < self._terms.compacted_before_ms:
+                self._fold.compacted += 1
+            elif missing:
+                self._accuse("upserts", "missing-upsert", unit, f"no record of {self._terms.topics.account_balances} "
+                             f"applies its {leg}")  # fmt: skip
+
+    def _money(self, topic: str, sums: Counter[str], on_their_way: Counter[str]) -> None:
+        """Transfers move money: with what is on its way, every currency adds up to nothing."""
+        for currency, total in sums.items():
+            self._findings.examine("money", None)
+            if excess := total + on_their_way[currency]:
+                name = "money-created" if excess > 0 else "money-destroyed"
+                self._findings.violate("money", name, None, f"{topic} adds up to {excess} {currency}, not to 0")
+
+    def _notes(self) -> list[str]:
+        """What a reader of the verdict should know beside it."""
+        summary, expect, notes = self._summary, self._terms.expect, []
+        if repeats := summary.duplicates + summary.conflicts:
+            how = "each is a transfer of its own" if expect == "each" else "they must have no effect"
+            notes.append(f"Records that repeat an event id of the same sender: {repeats:,}; {how} (--expect {expect}).")
+        if open_cases := self._causes.unsettled:
+            notes.append(f"Dead letters of records the contract neither allows nor forbids: {open_cases:,}.")
+        if summary.in_flight:
+            notes.append(
+                f"Transfers younger than this audit's cut, which may still miss effects: {summary.in_flight:,}."
+            )
+        return notes
+
+    def _verdict(self) -> tuple[Verdict, list[str]]:
+        """FAIL for any violation; else UNKNOWN if nothing, or less than there was, has been examined; else PASS."""
+        found, summary = self._findings, self._summary
+        if found.named:
+            return Verdict.FAIL, [f"{name}: {count:,}" for name, count in found.named.most_common()]
+        if not found.examined["transfers"] and not found.examined["dead letters"]:
+            return Verdict.UNKNOWN, ["nothing was examined: there is no transfer to judge."]
+        if self._fold.compacted:
+            name = self._terms.topics.account_balances
+            return Verdict.UNKNOWN, [
+                f"{name} has been compacted: upserts are gone, and with them the order of entries."
+            ]
+        rejected = summary.rejected.total()
+        least = {
+            "legs": 2 * summary.posted, "upserts": 2 * summary.posted, "order": 2 * summary.posted,
+            "rejections": rejected, "placement": 4 * summary.posted + rejected, "money": min(summary.posted, 1),
+            "dead letters": summary.dead_letters, "transfers": summary.posted + rejected,
+        }  # fmt: skip
+        blind = [name for name in CHECKS if found.examined[name] < least.get(name, 0)]
+        if blind:
+            return Verdict.UNKNOWN, [
+                f"the check of {name} examined {found.examined[name]:,} of {least[name]:,}." for name in blind
+            ]
+        return Verdict.PASS, []
+
+
+def _leg_of(unit: Unit, *, debit: bool) -> values.Leg:
+    """The leg the contract wants."""
+    leg, mine, theirs, amount = (
+        ("debit", unit.sender, unit.receiver, -unit.amount)
+        if debit
+        else ("credit", unit.receiver, unit.sender, unit.amount)
+    )
+    return values.Leg(
+        f"{unit.event_id}:{leg}", unit.event_id, leg, mine.name, theirs.name, amount, unit.currency, unit.occurred_us
+    )
+
+
+_REFUSAL_NAMES = ("event_id", "transfer_id", "from_account", "to_account", "amount", "currency", "occurred_us")
+
+
+def _refusal_of(unit: Unit) -> tuple[object, ...]:
+    """The fields of a rejection that repeat the transfer."""
+    return (
+        f"{unit.event_id}:rejected", unit.event_id, unit.sender.name, unit.receiver.name, unit.amount, unit.currency,
+        unit.occurred_us,
+    )  # fmt: skip

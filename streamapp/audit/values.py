@@ -1,0 +1,269 @@
+"""Values read from bytes as the contract defines them: what a good record is, and what is wrong with a bad one.
+
+Written from the contract alone, with the standard library's parser where the service uses another. Where the
+contract leaves a case open (section "unsettled" below), the record may be processed or dead-lettered; the
+auditor takes what the service did and only insists that it did one of the two.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+MAX_VALUE_BYTES = 1 << 20
+MAX_DEPTH = 32
+#: How far `occurred_at` may be ahead of the append time.
+MAX_AHEAD_US = 3_600_000_000
+
+_LARGEST, _SMALLEST = (1 << 63) - 1, -(1 << 63)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?Z", re.ASCII)
+#: RFC 3339 too, but not as the contract writes it (UTC, `Z`).
+_OTHER_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+class Malformed(Exception):
+    """The value is not what the contract says; `str()` is the reason."""
+
+
+class Transfer(NamedTuple):
+    """The declared fields of a transfer. `occurred_us` is microseconds since 1970, UTC."""
+
+    event_id: str
+    from_account: str
+    to_account: str
+    amount: int
+    currency: str
+    occurred_us: int
+
+
+class Leg(NamedTuple):
+    """The declared fields of a record of `balances`."""
+
+    event_id: str
+    transfer_id: str
+    leg: str
+    account: str
+    counterparty: str
+    amount: int
+    currency: str
+    occurred_us: int
+
+
+class Upsert(NamedTuple):
+    """The declared fields of a record of `account-balances`."""
+
+    account: str
+    balances: dict[str, int]
+    entries: int
+    transfer_id: str
+    leg: str
+    updated_us: int
+
+
+class Refusal(NamedTuple):
+    """The declared fields of a record of `transfer-rejected`."""
+
+    event_id: str
+    transfer_id: str
+    reason: str
+    from_account: str
+    to_account: str
+    amount: int
+    currency: str
+    balance: int
+    entries: int
+    occurred_us: int
+
+
+def _refuse_constant(name: str) -> Any:
+    raise Malformed(f"{name} is not JSON")
+
+
+def _bounded_integer(text: str) -> int:
+    """An integer of any length: one that Python would not even convert is beyond 64 bits, and that is enough."""
+    return int(text) if len(text) < 100 else 1 << 300
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_PATIENT_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_bounded_integer)
+#: Python refuses to convert integers of more digits than this; only such records need the patient decoder.
+_LONG_INTEGER = re.compile(r"\d{4000}")
+
+
+class _Shape:
+    """Declared fields in their order, with their types; the last one is the time."""
+
+    def __init__(self, **fields: type) -> None:
+        self.fields = fields
+        self.pick = operator.itemgetter(*fields)
+        self.types = tuple(fields.values())
+
+
+_TRANSFER = _Shape(event_id=str, from_account=str, to_account=str, amount=int, currency=str, occurred_at=str)
+_LEG = _Shape(
+    event_id=str, transfer_id=str, leg=str, account=str, counterparty=str, amount=int, currency=str, occurred_at=str
+)
+_UPSERT = _Shape(account=str, balances=dict, entries=int, transfer_id=str, leg=str, updated_at=str)
+_REFUSAL = _Shape(
+    event_id=str, transfer_id=str, reason=str, from_account=str, to_account=str, amount=int, currency=str, balance=int,
+    entries=int, occurred_at=str,
+)  # fmt: skip
+
+
+def transfer(value: bytes | None) -> Transfer:
+    """A transfer. Raises `Malformed`."""
+    return Transfer(*_fields(value, _TRANSFER))
+
+
+def leg(value: bytes | None) -> Leg:
+    """A record of `balances`. Raises `Malformed`."""
+    made = Leg(*_fields(value, _LEG))
+    if made.leg not in ("debit", "credit"):
+        raise Malformed(f"leg is {made.leg!r}, not debit or credit")
+    return made
+
+
+def upsert(value: bytes | None) -> Upsert:
+    """A record of `account-balances`. Raises `Malformed`."""
+    made = Upsert(*_fields(value, _UPSERT))
+    if made.leg not in ("debit", "credit"):
+        raise Malformed(f"leg is {made.leg!r}, not debit or credit")
+    for currency, amount in made.balances.items():
+        if type(amount) is not int:
+            raise Malformed(f"the balance in {currency} is {amount!r}, not an integer")
+    return made
+
+
+def refusal(value: bytes | None) -> Refusal:
+    """A record of `transfer-rejected`. Raises `Malformed`."""
+    return Refusal(*_fields(value, _REFUSAL))
+
+
+def _fields(value: bytes | None, shape: _Shape) -> tuple[Any, ...]:
+    """The declared fields in their order, the time as microseconds; fields that are not declared are ignored."""
+    document = _document(value)
+    try:
+        found: tuple[Any, ...] = shape.pick(document)
+    except KeyError as exc:
+        raise Malformed(f"{exc.args[0]} is missing") from None
+    if tuple(map(type, found)) != shape.types:  # exactly: `true` is no integer
+        raise Malformed(_wrong_type(document, shape))
+    for field in found:
+        if field.__class__ is int and not _SMALLEST <= field <= _LARGEST:
+            raise Malformed(f"{_short(field)} does not fit 64 bits")
+    if value is not None and b"\\u" in value and not all(_is_utf8(field) for field in found if isinstance(field, str)):
+        raise Malformed("half a surrogate pair is no UTF-8 text")
+    return *found[:-1], microseconds(found[-1])
+
+
+def _wrong_type(document: dict[str, Any], shape: _Shape) -> str:
+    name, kind = next((name, kind) for name, kind in shape.fields.items() if type(document[name]) is not kind)
+    return f"{name} is {_short(document[name])}, not {_KINDS[kind]}"
+
+
+_KINDS = {str: "text", int: "an integer", dict: "an object"}
+
+
+def _document(value: bytes | None) -> dict[str, Any]:
+    if value is None:
+        raise Malformed("there is no value")
+    if len(value) > MAX_VALUE_BYTES:
+        raise Malformed(f"{len(value):,} bytes are over 1 MiB")
+    try:
+        text = value.decode()
+        patient = len(text) > 4_000 and _LONG_INTEGER.search(text)
+        document = (_PATIENT_DECODER if patient else _DECODER).decode(text)
+    except UnicodeDecodeError as exc:
+        raise Malformed(f"not UTF-8: {exc.reason} at byte {exc.start}") from None
+    except RecursionError:
+        raise Malformed(f"nested deeper than {MAX_DEPTH}") from None
+    except ValueError as exc:
+        raise Malformed(f"not JSON: {exc}") from None
+    if type(document) is not dict:
+        raise Malformed(f"{_short(document)} is no object")
+    if _brackets(value) > MAX_DEPTH + 1 and _depth(document) > MAX_DEPTH + 1:  # one level more is unsettled
+        raise Malformed(f"nested deeper than {MAX_DEPTH}")
+    return document
+
+
+def _is_utf8(text: str) -> bool:
+    """False for half a surrogate pair: it can be escaped in JSON, but is no UTF-8 and could never be a key."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1 << 16)
+def microseconds(text: str) -> int:
+    """RFC 3339 with `Z` as microseconds since 1970; digits beyond are cut off. Raises `Malformed`."""
+    if not _TIME.fullmatch(text) and not _OTHER_TIME.fullmatch(text):
+        raise Malformed(f"{_short(text)} is no RFC 3339 time in UTC")
+    try:
+        instant = text.upper()
+        if instant[17:19] == "60":  # a leap second, which POSIX time does not know: the second before it
+            instant = f"{instant[:17]}59{instant[19:]}"
+        return (datetime.fromisoformat(instant) - _EPOCH) // _MICROSECOND
+    except ValueError as exc:
+        raise Malformed(f"{text!r} is no time: {exc}") from None
+
+
+def _brackets(value: bytes) -> int:
+    return value.count(b"{") + value.count(b"[")
+
+
+def _levels(root: Any) -> Iterator[list[Any]]:
+    """The objects and arrays in it, level by level, the outermost being the first; not by recursion, it may be deep."""
+    level = [root]
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        yield level
+        level = [inner for part in level for inner in _inside(part)]
+
+
+def _inside(part: Any) -> Iterable[Any]:
+    return part.values() if isinstance(part, dict) else part
+
+
+def _depth(root: Any) -> int:
+    return sum(1 for _ in _levels(root))
+
+
+def _fields_within(root: Any) -> Iterator[Any]:
+    return (field for level in _levels(root) for part in level for field in _inside(part))
+
+
+def _short(field: Any) -> str:
+    shown = repr(field)
+    return shown if len(shown) <= 40 else shown[:37] + "..."
+
+
+# -- what the contract leaves open ---------------------------------------------------------------------------------
+
+
+def unsettled(value: bytes) -> str | None:
+    """Why the contract does not decide whether this transfer, which we can read, is good; None for nearly all.
+
+    Asked only of a readable record that was dead-lettered all the same.
+    """
+    document = _document(value)
+    if "" in _TRANSFER.pick(document):
+        return "an empty name"
+    if not _TIME.fullmatch(document["occurred_at"]):
+        return "RFC 3339, but not written in UTC with `Z`"
+    if document["occurred_at"][17:19] == "60":
+        return "a leap second"
+    if any(type(field) is int and not _SMALLEST <= field <= _LARGEST for field in _fields_within(document)):
+        return "an integer that may be beyond 64 bits, in a field that is ignored"
+    if any(isinstance(field, str) and not _is_utf8(field) for field in _fields_within(document)):
+        return "half a surrogate pair in a field that is ignored"
+    if _depth(document) > MAX_DEPTH:
+        return f"nested {MAX_DEPTH + 1} deep, if the outermost object is a level"
+    return None

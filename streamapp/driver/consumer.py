@@ -1,0 +1,212 @@
+"""The consumer side of a worker: the seat in the group, fetching, and what happens when partitions come and go.
+
+The only module that reads private attributes of aiokafka's consumer:
+`_coordinator` (group_id, generation, member_id) and `_subscription` (a partition's position without waiting).
+
+    revoked  ── seat still held ──▶ barrier, commit                  (the old generation is still accepted)
+             ── seat lost ────────▶ drop everything; a worker with INSTANCE asks first whether it is still the newest
+    assigned ──▶ stable offsets ──▶ restore ──▶ seek ──▶ gate open   (decision 13; runs beside the heartbeats)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import aiokafka
+from aiokafka.structs import TopicPartition
+
+from streamapp.clock import Clock
+from streamapp.driver.engine import Engine
+from streamapp.driver.task import Task
+from streamapp.eos.fencing import still_seated
+from streamapp.eos.protocol import Membership
+from streamapp.errors import Fenced
+from streamapp.types import Partition
+
+logger = logging.getLogger(__name__)
+
+#: Records of a partition that may wait in its task before it is paused, and at which it is resumed.
+BUFFER_HIGH, BUFFER_LOW = 4000, 1000
+#: Most records one fetch hands over.
+FETCH_RECORDS = 4000
+_POLL_MS = 200
+
+#: Makes the tasks of an assignment ready: their tables restored, their offsets where to read on.
+Prepare = Callable[[Collection[Partition]], Awaitable[list[Task]]]
+
+
+class GroupConsumer:
+    """One worker's member of its group. `crash` ends the worker with an error that nobody else would see."""
+
+    def __init__(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        engine: Engine,
+        clock: Clock,
+        *,
+        instance: str | None,
+        prepare: Prepare,
+        crash: Callable[[BaseException], None],
+    ) -> None:
+        self._consumer = consumer
+        self._engine = engine
+        self._clock = clock
+        self._instance = instance
+        self._prepare = prepare
+        self._crash = crash
+        self._preparing: asyncio.Task[None] | None = None
+        #: False while partitions change hands: what is fetched then is dropped, and sought again before it is True.
+        self._accepting = False
+        self._paused: set[Partition] = set()
+        engine.consumer = self
+
+    # --- what the engine needs
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Read on from these offsets. A partition that is not assigned any more is left out."""
+        assigned = self._consumer.assignment()
+        for partition, offset in offsets.items():
+            if partition in assigned:
+                self._consumer.seek(TopicPartition(*partition), offset)
+        self._resume(self._paused)
+
+    def position(self, partition: Partition) -> int | None:
+        """The next offset to fetch, or None while it is not known."""
+        subscription = self._consumer._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return None
+        if partition not in subscription.assignment.tps:
+            return None
+        state = subscription.assignment.state_value(TopicPartition(*partition))
+        return state.position if state.has_valid_position else None
+
+    @property
+    def membership(self) -> Membership:
+        """The seat as the coordinator of the consumer has it now. Snapshot it at assignment; never commit with this."""
+        coordinator = self._consumer._coordinator
+        return Membership(coordinator.group_id, coordinator.generation, coordinator.member_id, self._instance)
+
+    # --- partitions come and go (called by aiokafka, which would only log what these raise)
+
+    async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
+        """Give up what is owned: committed if the seat still stands, dropped if it does not."""
+        try:
+            self._accepting = False
+            await self._stop_preparing()
+            await self._release()
+        except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
+            self._crash(exc)
+            await asyncio.Event().wait()  # never rejoin: the worker is on its way down
+
+    async def _release(self) -> None:
+        engine = self._engine
+        snapshot = engine.membership
+        if snapshot is None:
+            return
+        if still_seated(snapshot, self.membership):
+            count = len(engine.owners)
+            try:
+                await engine.commit_all()
+            except Fenced as exc:
+                logger.warning("partitions lost while giving them up: %s", exc)
+            else:
+                logger.info("gave up %d partitions, everything finished is committed", count)
+        else:
+            logger.warning("partitions lost: %s is no longer seated; what was open is dropped", snapshot)
+            engine.lose()
+            await engine.producer.confirm()
+        engine.lose()
+
+    async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
+        """Take the seat's snapshot and begin to prepare; the gate opens when that is done."""
+        try:
+            partitions = [Partition(tp.topic, tp.partition) for tp in assigned]
+            self._consumer.pause(*(TopicPartition(*partition) for partition in partitions))
+            self._paused = set(partitions)
+            self._preparing = asyncio.create_task(
+                self._take_over(self.membership, partitions), name="streamapp-prepare"
+            )
+        except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
+            self._crash(exc)
+
+    async def _take_over(self, membership: Membership, partitions: list[Partition]) -> None:
+        try:
+            began = self._clock.monotonic()
+            tasks = await self._prepare(partitions)
+            self.seek({partition: offset for task in tasks for partition, offset in task.offsets.items()})
+            self._accepting = True
+            self._engine.own(membership, tasks)
+            logger.info(
+                "generation %d: owns %s, ready after %.1f s",
+                membership.generation,
+                _shown(partitions),
+                self._clock.monotonic() - began,
+            )
+        except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
+            self._crash(exc)
+
+    async def _stop_preparing(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.wait([self._preparing])
+            self._preparing = None
+
+    # --- fetching
+
+    async def run(self) -> None:
+        """Fetch until cancelled; a partition whose task is full is paused until there is room."""
+        while True:
+            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=FETCH_RECORDS)
+            # These records lie behind the positions as they are at this instant: aiokafka itself drops what was
+            # fetched before a seek. Nothing may be awaited between the two, or they would be of another instant.
+            if self._accepting:
+                self._hand_over(fetched)
+            # A backlog must not keep the loop from everything else.
+            await asyncio.sleep(0)
+
+    def _hand_over(self, fetched: Mapping[Any, list[Any]]) -> None:
+        owners = self._engine.owners
+        full = []
+        for tp, records in fetched.items():
+            partition = Partition(tp.topic, tp.partition)
+            task = owners[partition]
+            task.add(partition, records)
+            if task.buffered[partition] > BUFFER_HIGH:
+                full.append(partition)
+        if full:
+            self._consumer.pause(*(TopicPartition(*partition) for partition in full))
+            self._paused.update(full)
+        if self._paused:
+            self._resume([p for p in self._paused if owners[p].buffered.get(p, 0) < BUFFER_LOW])
+
+    def _resume(self, partitions: Iterable[Partition]) -> None:
+        again = list(partitions)
+        assigned = self._consumer.assignment()
+        self._consumer.resume(*(TopicPartition(*p) for p in again if p in assigned))
+        self._paused.difference_update(again)
+
+    async def close(self) -> None:
+        """Stop preparing; the consumer itself belongs to whoever made it."""
+        self._accepting = False
+        await self._stop_preparing()
+
+
+def _shown(partitions: Iterable[Partition]) -> str:
+    """`transfer[0-3], balances[0-3]`: partitions by topic, in ranges."""
+    by_topic: dict[str, list[int]] = {}
+    for topic, number in sorted(partitions):
+        by_topic.setdefault(topic, []).append(number)
+    return ", ".join(f"{topic}[{_ranges(numbers)}]" for topic, numbers in by_topic.items()) or "nothing"
+
+
+def _ranges(numbers: list[int]) -> str:
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ",".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)

@@ -1,0 +1,358 @@
+"""The engine of one worker: tasks, the gate, the commit and what follows when it fails. Knows no Faust.
+
+    units finish ──▶ records in the producer's batches, changes in the overlays
+    commit due   ──▶ gate closed, last units finish ──▶ eos.commit ──▶ stores, gate open
+
+An aborted transaction rewinds every task to its committed offsets; a lost seat drops the tasks. Who owns what is
+said by the consumer side (`ownership.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from streamapp.clock import Clock
+from streamapp.codec import RECORD_BYTES_MAX
+from streamapp.delivery.dead_letter import Source, dead_letter
+from streamapp.driver.gate import Gate
+from streamapp.driver.task import Task
+from streamapp.driver.unit import Unit, set_current_unit
+from streamapp.eos.commit import commit
+from streamapp.eos.producer import Producer, Written
+from streamapp.eos.protocol import Membership
+from streamapp.eos.remedies import ContentRefused
+from streamapp.errors import Fenced, RecordError, StreamAppError, TransactionAborted
+from streamapp.settings import Settings
+from streamapp.types import Partition
+
+logger = logging.getLogger(__name__)
+
+#: Part of the transaction time-out that running units have to finish in, once a commit is due.
+BARRIER_SHARE = 0.6
+#: Finished units between two looks at the clock.
+_CLOCK_EVERY = 32
+#: Largest dead letter: the largest record and 64 KiB for where it was and why.
+DEAD_LETTER_BYTES_MAX = RECORD_BYTES_MAX + (64 << 10)
+
+
+class Consumer(Protocol):
+    """What the engine needs of the consumer side."""
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Read on from these offsets; what was fetched before and not yet handed out is dropped."""
+
+    def position(self, partition: Partition) -> int | None:
+        """The next offset to be fetched; control records and aborted ones are behind it."""
+
+
+class Engine:
+    """See the module. One event loop; every method that is not async is called from it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        producer: Producer,
+        clock: Clock,
+        *,
+        restart_agents: Callable[[], None],
+        crash: Callable[[BaseException], None],
+    ) -> None:
+        self.gate = Gate()
+        self.producer = producer
+        #: The task of each owned input partition; several partitions share one.
+        self.owners: dict[Partition, Task] = {}
+        self.tasks: list[Task] = []
+        #: Table name -> its changelog topic.
+        self.changelogs: dict[str, str] = {}
+        self.membership: Membership | None = None
+        self.consumer: Consumer | None = None
+        self.committed: dict[Partition, int] = {}
+        #: Counted by name for metrics and for the operator's page of errors.
+        self.counts: dict[str, int] = {}
+        self._settings = settings
+        self._clock = clock
+        self._restart_agents = restart_agents
+        self._crash = crash
+        self._due = asyncio.Event()
+        self._due_at = float("inf")
+        self._finished = 0
+        self._replaying_until: dict[Partition, int] = {}
+        self._commit_lock = asyncio.Lock()
+        self._timers: set[Unit] = set()
+
+    # --- units
+
+    def finished(self, unit: Unit) -> None:
+        """Merge a unit's effects; the transaction grows and may become due."""
+        append = self.producer.append
+        for topic, partition, key, value, headers, timestamp in unit.sends:
+            append(topic, partition, key, value, headers, timestamp)
+        for store in unit.stores.values():
+            store.merge()
+        self._finished += 1
+        self._look_at_the_clock()
+
+    def failed(self, unit: Unit, error: BaseException) -> None:
+        """Replace a unit's effects by its dead letter; a failed batch runs again one event at a time."""
+        if not unit.live:
+            return
+        task: Task = unit.task
+        if len(unit.records) > 1:
+            logger.warning("a batch failed and runs again one event at a time: %s", _brief(error))
+            self._restart_lane(unit)
+            task.retry(unit)
+            return
+        record = unit.records[0]
+        source = Source(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            tuple(record.headers),
+        )
+        letter = dead_letter(source, error, group=self._settings.id, attempts=1, size_max=DEAD_LETTER_BYTES_MAX)
+        unit.drop()
+        unit.sends.append((letter.topic, letter.partition, letter.key, letter.value, letter.headers, None))  # type: ignore[arg-type]
+        unit.stores.clear()
+        self.count("dead_letters")
+        if not isinstance(error, RecordError):
+            logger.error(
+                "%s raised for %s[%d]@%d, which is now in %s",
+                _brief(error),
+                record.topic,
+                record.partition,
+                record.offset,
+                letter.topic,
+                exc_info=error,
+            )
+        task.finish(unit)
+
+    def waiting(self) -> None:
+        """Records wait for their batch to fill up: the next commit takes them."""
+        if self._due_at == float("inf"):
+            self._set_due_time()
+
+    async def begin_timer(self) -> Unit:
+        """A unit without a task, for a timer or a crontab: it waits at the gate like any other."""
+        await self.gate.entered()
+        unit = Unit(None, [])
+        self._timers.add(unit)
+        set_current_unit(unit)
+        return unit
+
+    def finish_timer(self, unit: Unit) -> None:
+        """The timer's run is over: its sends go with the next commit, unless they were given up meanwhile."""
+        set_current_unit(None)
+        if unit.live:
+            unit.live = False
+            self._timers.discard(unit)
+            self.finished(unit)
+            self.gate.leave()
+
+    def drop_timer(self, unit: Unit) -> None:
+        """The timer raised: what it sent is forgotten."""
+        set_current_unit(None)
+        if unit.live:
+            unit.drop()
+            self._timers.discard(unit)
+            self.gate.leave()
+
+    def count(self, name: str, more: int = 1) -> None:
+        """Add to one of the counters."""
+        self.counts[name] = self.counts.get(name, 0) + more
+
+    def _restart_lane(self, unit: Unit) -> None:
+        # Deliveries of the unit that agents have not taken yet are skipped by the streams, because it is not live.
+        unit.live = False
+
+    # --- when to commit
+
+    def _look_at_the_clock(self) -> None:
+        if self._finished == 1 or self._due_at == float("inf"):
+            self._set_due_time()
+        elif not self._finished % _CLOCK_EVERY and self._clock.monotonic() >= self._due_at:
+            self.request_commit()
+        settings = self._settings
+        if self.producer.byte_count >= settings.commit_bytes or (
+            settings.commit_events is not None and self._finished >= settings.commit_events
+        ):
+            self.request_commit()
+
+    def _set_due_time(self) -> None:
+        interval = self._settings.commit_interval
+        self._due_at = self._clock.monotonic() + interval
+        asyncio.get_running_loop().call_later(interval, self._timer)
+
+    def _timer(self) -> None:
+        if self._due_at != float("inf"):
+            self.request_commit()
+
+    def request_commit(self) -> None:
+        """Commit as soon as the running units have finished; no further one starts before."""
+        for task in self.tasks:
+            task.flush()
+        self.gate.close()
+        self._due.set()
+
+    async def run(self) -> None:
+        """Commit whenever it is due, until cancelled. An error that ends the worker goes to `crash`."""
+        while True:
+            await self._due.wait()
+            try:
+                await self.commit()
+            except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
+                self._crash(exc)
+                return
+
+    # --- the commit
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything has finished since the last commit."""
+        return self._finished > 0
+
+    async def commit(self) -> bool:
+        """One commit, with everything that has finished. False when it failed and the work was rewound or dropped."""
+        async with self._commit_lock:
+            self._due.clear()
+            self._due_at = float("inf")
+            if not self.tasks or self.membership is None:
+                return False
+            self.gate.close()
+            if not await self.gate.drained(self._settings.transaction_timeout * BARRIER_SHARE):
+                held_by = ", ".join(str(unit) for task in self.tasks for unit in task.running)
+                await self._abort(f"an agent did not finish within the barrier: {held_by}")
+                return False
+            if not self._finished:
+                self._open()
+                return True
+            return await self._commit()
+
+    async def _commit(self) -> bool:
+        offsets = self._offsets()
+        stores = {
+            Partition(self.changelogs[table], task.number): store
+            for task in self.tasks
+            for table, store in task.stores.items()
+            if store.overlay
+        }
+        assert self.membership is not None
+
+        def settle(written: Mapping[Partition, Written]) -> None:
+            for changelog, store in stores.items():
+                store.commit(written[changelog].next_offset)
+            self.committed.update(offsets)
+
+        try:
+            for changelog, store in stores.items():
+                topic, number = changelog
+                for key, value in store.changes():
+                    self.producer.append(topic, number, key, value)
+            await commit(self.producer, offsets, self.membership, settle)
+        except ContentRefused as exc:
+            await self._replay_one_by_one(exc)
+            return False
+        except TransactionAborted as exc:
+            await self._abort(str(exc))
+            return False
+        except Fenced:
+            self.lose()
+            raise
+        self.count("commits")
+        self.count("events", self._finished)
+        self._finished = 0
+        self._open()
+        return True
+
+    def _offsets(self) -> dict[Partition, int]:
+        """What to commit. A partition with nothing buffered is read up to its position, past control records."""
+        offsets: dict[Partition, int] = {}
+        for task in self.tasks:
+            for partition, finished in task.offsets.items():
+                offset = finished
+                if not task.buffered.get(partition) and self.consumer is not None:
+                    position = self.consumer.position(partition)
+                    offset = max(finished, position) if position is not None else finished
+                if offset != self.committed.get(partition):
+                    offsets[partition] = offset
+        if not offsets:  # a timer's transaction carries an owned offset again
+            partition, offset = next(iter(self.committed.items()))
+            offsets[partition] = offset
+        return offsets
+
+    async def commit_all(self) -> None:
+        """Commit everything that has finished, before the partitions are given up. The gate stays closed."""
+        for task in self.tasks:
+            task.stop_starting()
+        await self.commit()
+
+    def own(self, membership: Membership, tasks: list[Task]) -> None:
+        """These tasks are ready, with their tables and the offsets they begin at: open the gate."""
+        self.membership = membership
+        self.tasks = tasks
+        self.owners = {partition: task for task in tasks for partition in task.offsets}
+        self.committed = {partition: offset for task in tasks for partition, offset in task.offsets.items()}
+        self._open()
+
+    def _open(self) -> None:
+        if self.tasks:
+            self.gate.open()
+            for task in self.tasks:
+                task.advance()
+
+    # --- when it fails
+
+    async def _abort(self, why: str) -> None:
+        logger.warning("transaction aborted, its events run again: %s", why)
+        self.count("aborts")
+        await self.producer.abort()
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Forget what finished since the last commit and read on from the committed offsets."""
+        if self._give_up():
+            self._restart_agents()
+        for task in self.tasks:
+            for partition in task.offsets:
+                task.offsets[partition] = self.committed[partition]
+        if self.consumer is not None:
+            self.consumer.seek(self.committed)
+        self._open()
+
+    async def _replay_one_by_one(self, refused: ContentRefused) -> None:
+        raise StreamAppError(f"not recoverable yet: {refused}")
+
+    def lose(self) -> None:
+        """The seat is gone: whatever was open has no effect, and no task is ours any more."""
+        if self._give_up():
+            self._restart_agents()
+        self.tasks = []
+        self.owners = {}
+        self.committed = {}
+        self.membership = None
+
+    def _give_up(self) -> bool:
+        """Drop everything uncommitted. True when units were running: their coroutines must not go on."""
+        was_running = self.gate.running > 0
+        self.gate.close()
+        for task in self.tasks:
+            task.give_up()
+            for store in task.stores.values():
+                store.abort()
+        for timer in self._timers:
+            timer.drop()
+        self._timers.clear()
+        self.gate.reset()
+        self._finished = 0
+        self._due_at = float("inf")
+        self._due.clear()
+        return was_running
+
+
+def _brief(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,60 @@
+"""An event as agents see it: Faust's, made cheaply from a fetched record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faust.events import Event as FaustEvent
+from faust.types.tuples import TP, ConsumerMessage
+
+from streamapp.driver.unit import Unit
+
+
+class Event(FaustEvent):
+    """Faust's `Event`; `message` and `headers` are made when they are asked for, because most agents never do.
+
+    `unit` is what it belongs to. `request_commit()` is the manual acknowledgement: the commit follows as soon as the
+    running events have finished.
+    """
+
+    def __init__(self, app: Any, key: Any, value: Any, record: Any, unit: Unit) -> None:
+        self.app = app
+        self.key = key
+        self.value = value
+        self.record = record
+        self.unit = unit
+        self.acked = False
+
+    @property
+    def message(self) -> Any:
+        return message_of(self.record)
+
+    @property
+    def headers(self) -> Any:
+        return dict(self.record.headers)
+
+    def ack(self) -> bool:
+        """Nothing: an event is finished when the agent asks for the next one."""
+        return True
+
+    def request_commit(self) -> None:
+        """Commit as soon as this and the other running events have finished."""
+        self.app.engine.request_commit()
+
+
+def message_of(record: Any) -> ConsumerMessage:
+    """Faust's message of a fetched record."""
+    return ConsumerMessage(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp / 1000.0,
+        record.timestamp_type,
+        list(record.headers),
+        record.key,
+        record.value,
+        record.checksum,
+        record.serialized_key_size,
+        record.serialized_value_size,
+        TP(record.topic, record.partition),
+    )

@@ -1,0 +1,127 @@
+"""Bring the tables of an assignment up to date with their changelogs, before a task may run (decision 13)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import aiokafka
+from aiokafka.structs import TopicPartition
+
+from streamapp.clock import Clock
+from streamapp.eos.cluster import Cluster
+from streamapp.eos.recovery import Progress, RestorePlan, restore, restore_plans
+from streamapp.errors import StateCorrupted
+from streamapp.state import Identity, MemoryState, StateDirectory
+from streamapp.state import Partition as StorePartition
+from streamapp.types import Partition
+
+logger = logging.getLogger(__name__)
+
+State = StateDirectory | MemoryState
+#: Seconds between two lines about a restore that is under way.
+_PROGRESS_EVERY_S = 2.0
+_FETCH_RECORDS = 20_000
+
+
+class ChangelogReader:
+    """Reads changelog partitions, committed records only, straight into the stores."""
+
+    def __init__(self, consumer: aiokafka.AIOKafkaConsumer, stores: Mapping[Partition, StorePartition]) -> None:
+        self._consumer = consumer
+        self._stores = stores
+
+    async def fetch(self) -> int:
+        """Apply what has come. A store's checkpoint is the position behind it, so a restore can be cut short."""
+        fetched = await self._consumer.getmany(timeout_ms=100, max_records=_FETCH_RECORDS)
+        count = 0
+        for tp, records in fetched.items():
+            store = self._stores[Partition(tp.topic, tp.partition)]
+            store.restore(((r.key, r.value) for r in records if r.key is not None), records[-1].offset + 1)
+            count += len(records)
+        return count
+
+    async def position(self, changelog: Partition) -> int:
+        position: int = await self._consumer.position(TopicPartition(*changelog))
+        return position
+
+
+async def restored_stores(
+    wanted: Mapping[Partition, Identity],
+    state: State,
+    cluster: Cluster,
+    clock: Clock,
+    client_options: Mapping[str, Any],
+    already_open: Mapping[Partition, StorePartition],
+) -> dict[Partition, StorePartition]:
+    """The stores of `wanted` (changelog partition -> identity), open and complete.
+
+    A store that is damaged, of another format or not of this changelog is wiped and restored from the beginning.
+    """
+    stores = {log: already_open.get(log) or _opened(state, identity) for log, identity in wanted.items()}
+    plans = await restore_plans(cluster, {log: store.checkpoint for log, store in stores.items()}, clock=clock)
+    for log, plan in plans.items():
+        if plan.wipe is not None:
+            logger.warning("wiping %s: %s", stores[log].name, plan.wipe)
+            stores[log].close()
+            stores[log] = _made_anew(state, wanted[log])
+    due = {log: plan for log, plan in plans.items() if plan.start < plan.target}
+    if due:
+        await _read(due, stores, cluster, clock, client_options)
+    return stores
+
+
+async def _read(
+    due: Mapping[Partition, RestorePlan],
+    stores: Mapping[Partition, StorePartition],
+    cluster: Cluster,
+    clock: Clock,
+    client_options: Mapping[str, Any],
+) -> None:
+    began = last = clock.monotonic()
+    total = sum(plan.record_count for plan in due.values())
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal last
+        now = clock.monotonic()
+        if now - last >= _PROGRESS_EVERY_S:
+            last = now
+            rate = progress.restored / (now - began)
+            logger.info(
+                "restoring: %s records, %s/s, at most %s left",
+                f"{progress.restored:,}",
+                f"{rate:,.0f}",
+                f"{progress.remaining:,}",
+            )
+
+    consumer = aiokafka.AIOKafkaConsumer(
+        group_id=None,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=4 << 20,
+        **client_options,
+    )
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(*log) for log in due])
+        for log, plan in due.items():
+            consumer.seek(TopicPartition(*log), plan.start)
+        await restore(cluster, ChangelogReader(consumer, stores), due, clock=clock, on_progress=on_progress)
+    finally:
+        await consumer.stop()
+    logger.info("restored %d stores, %s changelog offsets in %.1f s", len(due), f"{total:,}", clock.monotonic() - began)
+
+
+def _opened(state: State, identity: Identity) -> StorePartition:
+    try:
+        return state.open_partition(identity)
+    except StateCorrupted as exc:
+        logger.warning("wiping %s: %s", identity.name, exc)
+        return _made_anew(state, identity)
+
+
+def _made_anew(state: State, identity: Identity) -> StorePartition:
+    state.wipe(identity.table, identity.partition)
+    return state.open_partition(identity)

@@ -1,0 +1,218 @@
+"""Tables of a task: Faust's `Table` over the transactional store, written with the event that writes them.
+
+A value is a copy: to change it, set it again (`table[key] = value`). Keys and values have the bytes that Faust writes
+into its changelogs, so a table that Faust filled is restored as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import faust
+import msgspec
+from faust.tables.manager import TableManager as FaustTableManager
+
+from streamapp.codec import Codec
+from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
+from streamapp.errors import ConfigurationError
+from streamapp.state import Identity, MemoryState
+from streamapp.state import Partition as StorePartition
+from streamapp.state import Unit as StoreUnit
+
+_MISSING: Any = object()
+
+
+class Table(faust.Table):
+    """A table whose rows belong to the task of the event that wrote them.
+
+    `value_type` may be a `msgspec.Struct`. Outside of a worker (a test context, a script) it lives in memory.
+    """
+
+    logger = logging.getLogger("faust.tables")
+
+    def __init__(self, app: Any, *, value_type: Any = None, partitions: int | None = None, **options: Any) -> None:
+        _refuse_unsupported(options)
+        is_struct = isinstance(value_type, type) and issubclass(value_type, msgspec.Struct)
+        super().__init__(app, value_type=None if is_struct else value_type, partitions=partitions, **options)
+        if is_struct:
+            codec = Codec(value_type)
+            self._dump: Callable[[Any], bytes] = codec.encode
+            self._load: Callable[[bytes], Any] = codec.decode
+        else:
+            self._dump = self._faust_dump
+            self._load = self._faust_load
+        self._in_memory: StorePartition | None = None
+
+    @property
+    def changelog_topic_name(self) -> str:
+        """Faust's name of the changelog: `<app id>-<table>-changelog`."""
+        return self._changelog_topic_name()
+
+    # --- bytes
+
+    def _faust_dump(self, value: Any) -> bytes:
+        return self.app.serializers.dumps_value(self.value_type, value, serializer=self.value_serializer)
+
+    def _faust_load(self, raw: bytes) -> Any:
+        return self.app.serializers.loads_value(self.value_type, raw, serializer=self.value_serializer)
+
+    def key_bytes(self, key: Any) -> bytes:
+        """The key as it is in the store and in the changelog."""
+        return self.app.serializers.dumps_key(self.key_type, key, serializer=self.key_serializer)
+
+    def key_of(self, raw: bytes) -> Any:
+        """A stored key as the agent wrote it."""
+        return self.app.serializers.loads_key(self.key_type, raw, serializer=self.key_serializer)
+
+    # --- the task's rows
+
+    def _rows(self, doing: str) -> StoreUnit:
+        unit = current_unit()
+        if unit is None:
+            if self.app.engine is None:
+                return self._memory().begin()
+            unit = required_unit(f"{doing} table {self.name}")
+        if unit.task is None:
+            raise UnitMisuse(
+                f"{doing} table {self.name} in a timer: rows belong to the task of an event, and a timer has none. "
+                "Send a record to a topic whose agent does it."
+            )
+        return unit.store(unit.task.stores[self.name])
+
+    def _memory(self) -> StorePartition:
+        if self._in_memory is None:
+            self._in_memory = MemoryState().open_partition(Identity(self.app.conf.id, self.name, 0, ""))
+        return self._in_memory
+
+    def _written(self, rows: StoreUnit) -> None:
+        if self.app.engine is None:
+            rows.merge()
+
+    def __getitem__(self, key: Any) -> Any:
+        raw = self._rows("reading").get(self.key_bytes(key))
+        return self.__missing__(key) if raw is None else self._load(raw)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value, or `default`; the table's own default is not asked."""
+        raw = self._rows("reading").get(self.key_bytes(key))
+        return default if raw is None else self._load(raw)
+
+    def __contains__(self, key: Any) -> bool:
+        return self._rows("reading").get(self.key_bytes(key)) is not None
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        rows = self._rows("writing")
+        rows.set(self.key_bytes(key), self._dump(value))
+        self._written(rows)
+
+    def __delitem__(self, key: Any) -> None:
+        rows, raw = self._rows("writing"), self.key_bytes(key)
+        if rows.get(raw) is None:
+            raise KeyError(key)
+        rows.delete(raw)
+        self._written(rows)
+
+    def pop(self, key: Any, default: Any = _MISSING) -> Any:
+        """Remove a row and return its value."""
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
+            if default is _MISSING:
+                raise KeyError(key)
+            return default
+        del self[key]
+        return value
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """The value; where there is none, `default`, which is then stored."""
+        value = self.get(key, _MISSING)
+        if value is _MISSING:
+            self[key] = value = default
+        return value
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Set several rows."""
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """Rows of the task in the order of their key bytes."""
+        for key, raw in self._rows("reading").items():
+            yield self.key_of(key), self._load(raw)
+
+    def keys(self) -> Iterator[Any]:
+        """Keys of the task."""
+        return (key for key, _ in self.items())
+
+    def values(self) -> Iterator[Any]:
+        """Values of the task."""
+        return (value for _, value in self.items())
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.keys()
+
+    def __len__(self) -> int:
+        """Rows of the task; counts them all."""
+        return sum(1 for _ in self._rows("reading").items())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def clear(self) -> None:
+        """Delete every row of the task."""
+        for key in list(self.keys()):
+            del self[key]
+
+    def popitem(self) -> tuple[Any, Any]:
+        for key, value in self.items():
+            del self[key]
+            return key, value
+        raise KeyError(f"table {self.name} is empty")
+
+    def using_window(self, window: Any, *, key_index: bool = False) -> Any:
+        """Refused: Faust closes windows by the wall clock, and its close callback is not called reliably."""
+        raise ConfigurationError(
+            f"Table {self.name}: Faust's windows are closed by the wall clock and lose their last result. "
+            "Windows by event time are not built yet; keep a plain table keyed by (key, window start)."
+        )
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a table cannot be copied: it is a view of its task's store")
+
+
+def _refuse_unsupported(options: Mapping[str, Any]) -> None:
+    name = options.get("name")
+    for option, instead in (
+        ("window", "keep a plain table keyed by (key, window start)"),
+        ("is_global", "read the topic with an agent of its own in every worker"),
+        ("use_partitioner", "write rows of the event's own partition, and group_by() the key first"),
+        ("synchronize_all_active_partitions", "read the topic with an agent of its own in every worker"),
+        ("on_window_close", "keep a plain table and decide by event time in the agent"),
+    ):
+        if options.get(option):
+            raise ConfigurationError(f"Table {name}: {option} is not possible exactly once. Instead: {instead}.")
+    store = options.get("store")
+    if store:
+        raise ConfigurationError(
+            f"Table {name}: store={str(store)!r} would be written before the commit. Leave it out; STREAMAPP_STORE "
+            "chooses between rocksdict and memory."
+        )
+
+
+class TableManager(FaustTableManager):
+    """Only the registry of Faust's: opening and restoring tables is the worker's (`ownership.py`)."""
+
+    logger = logging.getLogger("faust.tables")
+
+    async def on_start(self) -> None:
+        self._tables_finalized.set()
+        self._tables_registered.set()
+
+    async def on_stop(self) -> None:
+        """Nothing is open here."""
+
+    @property
+    def changelog_topics(self) -> set[str]:
+        """Changelogs are not part of the group's subscription."""
+        return set()

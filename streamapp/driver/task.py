@@ -1,0 +1,160 @@
+"""A task: the same partition number of co-partitioned topics. One event at a time, in the order they were fetched.
+
+Synchronous throughout: a finished event starts the next one without a turn of the event loop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from streamapp.driver.gate import Gate
+from streamapp.driver.unit import Unit
+from streamapp.errors import RecordError
+from streamapp.state.partition import Partition as StorePartition
+from streamapp.types import Partition
+
+
+class Route(Protocol):
+    """Where the events of one topic go: every agent that subscribes to it."""
+
+    @property
+    def lanes(self) -> int:
+        """How many events of the topic may run at once, one a key (`concurrency` of its agents)."""
+
+    @property
+    def batch(self) -> int:
+        """Most events of one unit; above 1 where an agent takes batches."""
+
+    def deliver(self, unit: Unit) -> None:
+        """Decode the unit's records and hand them to the agents. Raises `RecordError` for a record nobody can read."""
+
+
+class Work(Protocol):
+    """Whom a task hands its units back to."""
+
+    def finished(self, unit: Unit) -> None:
+        """The unit's effects are to be merged."""
+
+    def failed(self, unit: Unit, error: BaseException) -> None:
+        """Nobody can read the unit's record, or an agent raised."""
+
+    def waiting(self) -> None:
+        """Records wait for a batch to fill up; the next commit takes them as they are."""
+
+
+class Task:
+    """The buffer, the running units and the offsets of one partition number."""
+
+    def __init__(self, number: int, gate: Gate, work: Work, routes: dict[str, Route]) -> None:
+        self.number = number
+        self.routes = routes
+        #: Next offset to read of each input partition, after the units that have finished.
+        self.offsets: dict[Partition, int] = {}
+        #: Table name -> the task's partition of it.
+        self.stores: dict[str, StorePartition] = {}
+        self.buffered: dict[Partition, int] = {}
+        self._buffer: deque[Any] = deque()
+        self._running: dict[int, Unit] = {}
+        self._singles = 0
+        self._flushing = False
+        self._gate = gate
+        self._work = work
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    @property
+    def running(self) -> Iterable[Unit]:
+        """Units that have started and not finished."""
+        return self._running.values()
+
+    def add(self, partition: Partition, records: list[Any]) -> None:
+        """Take fetched records; start the next unit if none runs."""
+        self._buffer.extend(records)
+        self.buffered[partition] = self.buffered.get(partition, 0) + len(records)
+        self.advance()
+
+    def push_back(self, records: list[Any]) -> None:
+        """Put the records of a failed batch in front again, to be run one at a time."""
+        self._buffer.extendleft(reversed(records))
+        for record in records:
+            self.buffered[Partition(record.topic, record.partition)] += 1
+        self._singles = len(records)
+
+    def flush(self) -> None:
+        """Start what waits for a batch to fill up: a commit is due."""
+        self._flushing = True
+        self.advance()
+        self._flushing = False
+
+    def advance(self) -> None:
+        """Start what may start: nothing behind a closed gate, and no second event of one lane."""
+        buffer, gate = self._buffer, self._gate
+        while buffer and gate.is_open:
+            record = buffer[0]
+            route = self.routes[record.topic]
+            lane = 0 if route.lanes == 1 else 1 + hash(record.key) % route.lanes
+            if self._running and (lane in self._running or 0 in self._running or lane == 0):
+                return
+            if route.batch > 1 and len(buffer) < route.batch and not self._flushing and not self._singles:
+                self._work.waiting()
+                return
+            self._start(lane, route, self._next_records(route.batch))
+
+    def _next_records(self, most: int) -> list[Any]:
+        buffer = self._buffer
+        records = [buffer.popleft()]
+        topic = records[0].topic
+        if self._singles:
+            self._singles -= 1
+        else:
+            while len(records) < most and buffer and buffer[0].topic == topic:
+                records.append(buffer.popleft())
+        self.buffered[Partition(topic, self.number)] -= len(records)
+        return records
+
+    def _start(self, lane: int, route: Route, records: list[Any]) -> None:
+        unit = Unit(self, records, lane)
+        self._running[lane] = unit
+        self._gate.enter()
+        try:
+            route.deliver(unit)
+        except RecordError as exc:
+            self._work.failed(unit, exc)
+
+    def finish(self, unit: Unit) -> None:
+        """All agents are done with the unit, or it was replaced by its dead letter."""
+        unit.live = False
+        last = unit.records[-1]
+        partition = Partition(last.topic, last.partition)
+        if last.offset >= self.offsets[partition]:  # with lanes a later event may have finished before
+            self.offsets[partition] = last.offset + 1
+        self._work.finished(unit)
+        self._leave(unit)
+        self.advance()
+
+    def retry(self, unit: Unit) -> None:
+        """The unit failed as a batch: forget it and run its records again, one at a time."""
+        unit.drop()
+        self.push_back(unit.records)
+        self._leave(unit)
+        self.advance()
+
+    def _leave(self, unit: Unit) -> None:
+        del self._running[unit.lane]
+        self._gate.leave()
+
+    def stop_starting(self) -> None:
+        """Forget what was fetched and has not started: the partition's next owner reads it."""
+        self._buffer.clear()
+        self.buffered.clear()
+        self._singles = 0
+
+    def give_up(self) -> None:
+        """The transaction is gone: drop running units and everything fetched."""
+        for unit in self._running.values():
+            unit.drop()
+        self._running.clear()
+        self.stop_starting()

@@ -1,0 +1,70 @@
+"""Topics a worker needs and does not find: created with the settings of the contract, never altered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import aiokafka.errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from streamapp.delivery import dead_letter
+from streamapp.settings import Settings
+from streamapp.topics import TopicSpec, changelog_spec, dead_letter_spec, spec, specs
+
+logger = logging.getLogger(__name__)
+
+
+async def create_missing(
+    settings: Settings,
+    *,
+    declared: Mapping[str, int | None],
+    consumed: Iterable[str],
+    changelogs: Mapping[str, int | None],
+    client_options: Mapping[str, Any],
+) -> None:
+    """Create what does not exist of: declared topics, the consumed ones' dead letters, changelogs (name -> partitions).
+
+    A topic that exists is left as it is, whatever it is like; `streamapp check` and `topics diff` judge it.
+    """
+    admin = AIOKafkaAdminClient(**client_options)
+    await admin.start()
+    try:
+        existing = set(await admin.list_topics())
+        brokers = len((await admin.describe_cluster())["brokers"])
+        wanted = _wanted(settings, brokers, declared, consumed, changelogs)
+        missing = [topic for name, topic in wanted.items() if name not in existing]
+        if not missing:
+            return
+        logger.info("creating topics: %s", ", ".join(topic.name for topic in missing))
+        answer = await admin.create_topics(
+            [
+                NewTopic(topic.name, topic.partitions, topic.replication_factor, topic_configs=dict(topic.config))
+                for topic in missing
+            ]
+        )
+        for name, code, *rest in answer.topic_errors:
+            error = aiokafka.errors.for_code(code)
+            if error not in (aiokafka.errors.NoError, aiokafka.errors.TopicAlreadyExistsError):
+                raise error(f"{name}: {rest[0] if rest else ''}")
+    finally:
+        await admin.close()
+
+
+def _wanted(
+    settings: Settings,
+    brokers: int,
+    declared: Mapping[str, int | None],
+    consumed: Iterable[str],
+    changelogs: Mapping[str, int | None],
+) -> dict[str, TopicSpec]:
+    wanted = {name: spec(settings, brokers, name, partitions) for name, partitions in declared.items()}
+    for name in consumed:
+        partitions = declared.get(name)
+        wanted.setdefault(name, spec(settings, brokers, name, partitions))
+        letters = dead_letter_spec(settings, brokers, name + dead_letter.SUFFIX, partitions)
+        wanted[letters.name] = letters
+    for name, partitions in changelogs.items():
+        wanted[name] = changelog_spec(settings, brokers, name, partitions)
+    return wanted | {topic.name: topic for topic in specs(settings, brokers) if topic.name in wanted}

@@ -1,0 +1,287 @@
+"""Our engine as a Faust transport: `broker="streamapp://host:port"`.
+
+Faust's own producer stays for what is sent outside of events (`faust send`, a script); everything an event does goes
+through the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import aiokafka
+from faust.exceptions import ConsumerNotStarted
+from faust.transport.conductor import Conductor as FaustConductor
+from faust.transport.drivers import aiokafka as faust_aiokafka
+from faust.types.tuples import TP
+from mode import Service
+
+from streamapp.clock import SYSTEM_CLOCK
+from streamapp.delivery import dead_letter
+from streamapp.driver.consumer import GroupConsumer
+from streamapp.driver.engine import Engine
+from streamapp.driver.restore import State, restored_stores
+from streamapp.driver.route import TopicRoute
+from streamapp.driver.task import Task
+from streamapp.driver.topic_setup import create_missing
+from streamapp.eos.cluster import Cluster
+from streamapp.eos.connections import connect, security_options
+from streamapp.eos.producer import Producer
+from streamapp.eos.protocol import ListOffsets, OffsetOf
+from streamapp.eos.recovery import stable_offsets
+from streamapp.errors import ConfigurationError
+from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
+from streamapp.state import Partition as StorePartition
+from streamapp.types import Partition
+
+logger = logging.getLogger(__name__)
+
+#: How many workers without INSTANCE may share one DATADIR.
+_DYNAMIC_DIRECTORIES = 64
+
+
+class Conductor(FaustConductor):
+    """Faust's registry of subscribed topics; delivering is the tasks'."""
+
+    logger = logging.getLogger("faust.conductor")
+
+    def _update_callback_map(self) -> None:
+        """Nothing: no message passes here."""
+
+    def channels(self, topic: str, partition: int) -> list[Any]:
+        """The channels that want a partition's events."""
+        return sorted(self._tp_index[TP(topic, partition)], key=id)
+
+
+class Consumer(Service):
+    """The worker's service: connects, takes the transactional id, joins the group, and ends in the reverse order."""
+
+    logger = logging.getLogger("faust.consumer")
+
+    def __init__(self, transport: Any, **kwargs: Any) -> None:
+        super().__init__(loop=kwargs.get("loop"), beacon=kwargs.get("beacon"))
+        self.transport = transport
+        self.app = transport.app
+        self.flow_active = True
+        self._cluster: Cluster | None = None
+        self._state: State | None = None
+        self._consumer: aiokafka.AIOKafkaConsumer | None = None
+        self._group: GroupConsumer | None = None
+        self._engine: Engine | None = None
+        self._stores: dict[Partition, StorePartition] = {}
+        self._work: list[asyncio.Task[None]] = []
+
+    # --- start and stop
+
+    async def on_start(self) -> None:
+        """Open the state directory, connect, fence older processes of this worker, join."""
+        settings, app = self.app.settings, self.app
+        self._state = _opened_state(settings)
+        cluster = self._cluster = await connect(settings.broker, security=security_options(settings))
+        name = settings.instance or getattr(self._state, "worker_id", None) or "memory"
+        producer = Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
+        await producer.start()
+        engine = self._engine = Engine(
+            settings, producer, SYSTEM_CLOCK, restart_agents=self._restart_agents, crash=self._end
+        )
+        engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
+        self._consumer = aiokafka.AIOKafkaConsumer(
+            group_id=settings.id,
+            group_instance_id=settings.instance,
+            partition_assignment_strategy=[app.assignor],
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=int(settings.session_timeout * 1000),
+            heartbeat_interval_ms=int(settings.session_timeout * 1000 / 4),
+            max_partition_fetch_bytes=2 << 20,
+            fetch_max_wait_ms=200,
+            **self._client_options(),
+        )
+        self._group = GroupConsumer(
+            self._consumer,
+            engine,
+            SYSTEM_CLOCK,
+            instance=settings.instance,
+            prepare=self._prepare,
+            crash=self._end,
+        )
+        app.engine = engine
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group for these topics, which exist from here on."""
+        assert self._consumer is not None and self._group is not None and self._engine is not None
+        names = sorted(topics)
+        app = self.app
+        await create_missing(
+            app.settings,
+            declared=app.declared_topics,
+            consumed=names,
+            changelogs={table.changelog_topic_name: table.partitions for table in app.tables.values()},
+            client_options=self._client_options(),
+        )
+        first = not self._work
+        self._consumer.subscribe(names, listener=_Listener(self._group))
+        if first:
+            await self._consumer.start()
+            self._work = [
+                asyncio.create_task(self._guarded(self._group.run()), name="streamapp-fetch"),
+                asyncio.create_task(self._engine.run(), name="streamapp-commit"),
+            ]
+
+    async def _guarded(self, work: Any) -> None:
+        try:
+            await work
+        except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
+            self._end(exc)
+
+    async def drain(self) -> None:
+        """Let running events finish and commit them; no further one starts. Called before the agents are stopped."""
+        if self._group is not None:
+            await self._group.close()
+        if self._engine is not None and self._engine.membership is not None:
+            await self._engine.commit_all()
+
+    async def on_stop(self) -> None:
+        for work in self._work:
+            work.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        if self._group is not None:
+            await self._group.close()
+        if self._consumer is not None:
+            await self._consumer.stop()
+        if self._cluster is not None:
+            await self._cluster.close()
+        if self._state is not None:
+            self._state.close()
+        self.app.engine = None
+
+    def _end(self, exc: BaseException) -> None:
+        logger.critical("%s", exc, exc_info=None if isinstance(exc, ConfigurationError) else exc)
+        self.app.failure = exc
+        self.add_future(self.crash(exc))
+
+    def _restart_agents(self) -> None:
+        self.app.agents.cancel()
+
+    def _client_options(self) -> dict[str, Any]:
+        settings = self.app.settings
+        return {"bootstrap_servers": settings.broker, **security_options(settings)}
+
+    # --- an assignment
+
+    async def _prepare(self, partitions: Collection[Partition]) -> list[Task]:
+        app, engine, cluster = self.app, self._engine, self._cluster
+        assert engine is not None and cluster is not None and self._state is not None
+        producer = engine.producer
+        tps = {TP(*partition) for partition in partitions}
+        revoked, newly = app._update_assignment(tps)
+        await app.agents.on_rebalance(revoked, newly)
+        await app.topics.on_partitions_assigned(tps)
+        consumed = {partition.topic for partition in partitions}
+        for topic in app.declared_topics.keys() | consumed | {name + dead_letter.SUFFIX for name in consumed}:
+            await producer.ensure(topic)
+        offsets = await self._starting_offsets(partitions)
+        tasks: dict[tuple[int, int], Task] = {}
+        for partition in sorted(partitions):
+            count = (await producer.ensure(partition.topic)).partition_count
+            task = tasks.get((count, partition.number))
+            if task is None:
+                task = tasks[count, partition.number] = Task(partition.number, engine.gate, engine, {})
+            channels = app.topics.channels(*partition)
+            task.routes[partition.topic] = TopicRoute(app, partition.topic, count, channels)
+            task.offsets[partition] = offsets[partition]
+        await self._restore(tasks)
+        return list(tasks.values())
+
+    async def _starting_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The committed offsets, once they are stable; the beginning where nothing was ever committed."""
+        cluster, group = self._cluster, self.app.settings.id
+        assert cluster is not None
+        committed = await stable_offsets(cluster, group, partitions)
+        begin = await cluster.list_offsets(ListOffsets(tuple(partitions), OffsetOf.EARLIEST))
+        offsets = {}
+        for partition, offset in committed.items():
+            earliest = begin[partition].offset
+            if offset is not None and offset < earliest:
+                raise ConfigurationError(
+                    f"{partition}: the committed offset {offset} is gone, the topic now begins at {earliest}: records "
+                    "were deleted before they were processed. Nothing was skipped. Raise the topic's retention, and "
+                    f"reset the offsets of group {group} to go on without them."
+                )
+            offsets[partition] = earliest if offset is None else offset
+        return offsets
+
+    async def _restore(self, tasks: Mapping[tuple[int, int], Task]) -> None:
+        engine, cluster, state, app = self._engine, self._cluster, self._state, self.app
+        assert engine is not None and cluster is not None and state is not None
+        wanted: dict[Partition, Identity] = {}
+        owner: dict[Partition, tuple[Task, str]] = {}
+        for table, changelog in engine.changelogs.items():
+            table_count = (await engine.producer.ensure(changelog)).partition_count
+            for (count, number), task in tasks.items():
+                if count == table_count:
+                    log = Partition(changelog, number)
+                    wanted[log] = Identity(app.settings.id, table, number, changelog)
+                    owner[log] = (task, table)
+        for log in self._stores.keys() - wanted.keys():
+            self._stores.pop(log).close()
+        self._stores = await restored_stores(wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores)
+        for log, store in self._stores.items():
+            task, table = owner[log]
+            task.stores[table] = store
+
+    # --- what Faust asks of a consumer
+
+    def assignment(self) -> set[TP]:
+        """Faust's App would stop and drain by itself; the engine does it, so there is nothing to see here."""
+        raise ConsumerNotStarted
+
+    def pause_partitions(self, tps: Iterable[TP]) -> None:
+        """Nothing: fetching is the engine's."""
+
+    def stop_flow(self) -> None:
+        """Nothing: the gate is the engine's."""
+
+    def resume_flow(self) -> None:
+        """Nothing: the gate is the engine's."""
+
+    def close(self) -> None:
+        """Nothing: `on_stop` closes."""
+
+
+class _Listener(aiokafka.ConsumerRebalanceListener):
+    def __init__(self, group: GroupConsumer) -> None:
+        self._group = group
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        await self._group.on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        await self._group.on_partitions_assigned(assigned)
+
+
+class Transport(faust_aiokafka.Transport):
+    """See the module."""
+
+    Consumer = Consumer
+    Conductor = Conductor
+
+
+def _opened_state(settings: Any) -> State:
+    """The state directory of this worker; without INSTANCE the first one that nobody holds."""
+    if settings.store == "memory":
+        return MemoryState()
+    first = settings.state_directory
+    if settings.instance:
+        return StateDirectory(first, settings.id)
+    for number in range(1, _DYNAMIC_DIRECTORIES + 1):
+        try:
+            return StateDirectory(first if number == 1 else first.with_name(f"{first.name}-{number}"), settings.id)
+        except DirectoryInUse:
+            continue
+    raise ConfigurationError(
+        f"{_DYNAMIC_DIRECTORIES} workers without INSTANCE use {first.parent} already. Give this one an INSTANCE."
+    )

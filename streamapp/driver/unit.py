@@ -1,0 +1,96 @@
+"""A unit: one event, batch or timer run. What it sends and writes is staged here until it has finished.
+
+Everything an agent does goes through the unit of the coroutine it runs in, so effects of one event cannot end up in
+another one's transaction, and a coroutine that was given up can no longer have any.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from streamapp.errors import StreamAppError
+from streamapp.state.partition import Partition as StorePartition
+from streamapp.state.unit import Unit as StoreUnit
+from streamapp.types import Partition
+
+
+class UnitMisuse(StreamAppError):
+    """A send, a table access or a wait where it cannot be part of a transaction: a mistake in the agent."""
+
+
+class Send(NamedTuple):
+    """A record to be written with the commit; `timestamp` in milliseconds or None."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp: int | None
+
+
+class Unit:
+    """The staged effects of one piece of work. `live` is False once it is over: every later use raises."""
+
+    __slots__ = ("events", "lane", "live", "pending", "records", "sends", "stores", "task")
+
+    def __init__(self, task: Any, records: list[Any], lane: int = 0) -> None:
+        self.task = task
+        self.records = records
+        self.lane = lane
+        #: Deliveries to agents that are not finished yet.
+        self.pending = 0
+        self.live = True
+        self.sends: list[Send] = []
+        self.stores: dict[StorePartition, StoreUnit] = {}
+        self.events: list[Any] = []
+
+    def send(self, *fields: Any) -> None:
+        """Stage one record."""
+        if not self.live:
+            raise UnitMisuse(_OVER)
+        self.sends.append(Send(*fields))
+
+    def store(self, partition: StorePartition) -> StoreUnit:
+        """The unit's view of one table partition."""
+        found = self.stores.get(partition)
+        if found is None:
+            if not self.live:
+                raise UnitMisuse(_OVER)
+            found = self.stores[partition] = partition.begin()
+        return found
+
+    def drop(self) -> None:
+        """Forget what was staged and refuse what the unit's coroutines still try."""
+        self.live = False
+        self.sends.clear()
+        for store in self.stores.values():
+            store.drop()
+
+    def __repr__(self) -> str:
+        where = ", ".join(f"{Partition(r.topic, r.partition)}@{r.offset}" for r in self.records[:3])
+        return f"<Unit {where or 'timer'}>"
+
+
+_OVER = (
+    "this event is over: it was given up when its transaction was aborted, or it finished before this call. "
+    "Nothing was sent or written. Await everything an event starts before the agent asks for the next one."
+)
+
+_current: ContextVar[Unit | None] = ContextVar("streamapp_unit", default=None)
+
+#: The unit the running coroutine works for, or None.
+current_unit = _current.get
+set_current_unit = _current.set
+
+
+def required_unit(doing: str) -> Unit:
+    """The current unit. Raises `UnitMisuse` outside of one, because nothing would commit what is done there."""
+    unit = _current.get()
+    if unit is None:
+        raise UnitMisuse(
+            f"{doing} outside of an event: no transaction would carry it. "
+            "Do it in an agent's loop or in a timer, or start no coroutine that outlives the event."
+        )
+    return unit

@@ -1,0 +1,35 @@
+"""Tables on disk, committed with Kafka's transactions: knows neither Kafka nor Faust, nor asyncio.
+
+    state = StateDirectory(settings.state_directory, app=settings.id)         or MemoryState()
+    balances = state.open_partition(Identity("app", "balances", 0, "app-balances-changelog"))
+    unit = balances.begin()
+    unit.set(b"alice", b"10")
+    unit.merge()
+    for key, value in balances.changes(): ...
+    balances.commit(checkpoint=1)
+
+Synchronous, one thread. `StateCorrupted`: close the partition, `state.wipe()` it, open and restore. `StoreError`:
+the disk refused, stop. `ConfigurationError`: do not start. `UnitEnded`: a defect of the caller.
+"""
+
+from __future__ import annotations
+
+from streamapp.state.directory import DirectoryInUse, StateDirectory
+from streamapp.state.identity import Identity
+from streamapp.state.memory import MemoryState
+from streamapp.state.options import SharedMemory
+from streamapp.state.overlay import UnitEnded
+from streamapp.state.partition import Committed, Partition
+from streamapp.state.unit import Unit
+
+__all__ = [
+    "Committed",
+    "DirectoryInUse",
+    "Identity",
+    "MemoryState",
+    "Partition",
+    "SharedMemory",
+    "StateDirectory",
+    "Unit",
+    "UnitEnded",
+]

@@ -1,0 +1,78 @@
+"""One unit's view of a partition: what it wrote, over what finished units wrote, over what is committed.
+
+Writes are staged in a dictionary of the unit's own and moved into the overlay when it is finished: 0.7 us for a
+look-up that misses, a write and the merge, beside RocksDB's own 0.4 us. The other way, writing into the overlay at
+once with an undo list, took 0.6 us; but two units of one task (`concurrency` > 1) would read in it what the other
+may still take back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from streamapp.state.keys import key_range
+from streamapp.state.overlay import MISSING, Ended, Overlay, UnitEnded, in_range, merged
+
+if TYPE_CHECKING:
+    from streamapp.state.partition import Partition
+
+_MERGED = Ended("this unit was merged: begin another one")
+_DROPPED = Ended("this unit was dropped: begin another one")
+
+
+class Unit:
+    """The table changes of one event, all or nothing: `merge()` keeps them for the commit, `drop()` forgets them.
+
+    Every use after either raises `UnitEnded`, so an agent of an older attempt cannot write into a newer one.
+    """
+
+    __slots__ = ("_overlay", "_partition", "_read", "_staged")
+
+    def __init__(self, partition: Partition, overlay: Overlay, read: Callable[[bytes], bytes | None]) -> None:
+        self._partition = partition
+        self._overlay = overlay
+        self._read = read
+        self._staged: Overlay = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value as this unit sees it. Raises `StateCorrupted` or `StoreError` when the disk has none to give."""
+        if key in self._staged:
+            return self._staged[key]
+        value = self._overlay.get(key, MISSING)
+        if value is MISSING:
+            return self._read(key)
+        return value  # type: ignore[return-value]
+
+    def contains(self, key: bytes) -> bool:
+        return self.get(key) is not None
+
+    def set(self, key: bytes, value: bytes) -> None:
+        self._staged[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Remove `key`; a key that is not there is removed all the same, with a tombstone in the changelog."""
+        self._staged[key] = None
+
+    def items(
+        self, *, prefix: bytes = b"", start: bytes = b"", end: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows in key order as they are now; what is written during the iteration does not show in it."""
+        first, stop = key_range(prefix, start, end)
+        return merged(
+            in_range(self._staged, first, stop),
+            in_range(self._overlay, first, stop),
+            *self._partition.layers(first, stop),
+        )
+
+    def merge(self) -> None:
+        """The unit is finished: its writes are seen by the next unit and go with the next commit."""
+        if self._overlay is not self._partition.overlay:
+            raise UnitEnded("this unit began before a commit, an abort or a close: its writes belong to nothing now")
+        self._overlay.update(self._staged)
+        self._staged = _MERGED
+
+    def drop(self) -> None:
+        """The unit failed: forget its writes. Dropping twice, or after a merge, changes nothing."""
+        if self._staged is not _MERGED:
+            self._staged = _DROPPED
