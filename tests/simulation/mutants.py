@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from aiokafka.record.util import calc_crc32c_py
 from simulation import ChangelogReader, Worker
 
 from streamapp.eos import commit as eos_commit
@@ -202,20 +203,24 @@ def lost_produce_answers_ignored(patch: pytest.MonkeyPatch) -> None:
 @mutant
 def a_lost_produce_gets_new_sequences(patch: pytest.MonkeyPatch) -> None:
     """A batch without an answer is built again and appended a second time."""
-    send = Producer._send
+    produce = MemoryCluster.produce
 
-    async def renumbered(self: Producer, node: int, batches: Any) -> Any:
-        outcome = await send(self, node, batches)
-        if isinstance(outcome, NoAnswer):
-            for partition, records in batches.items():
-                count = int.from_bytes(records[57:61])
-                sequence = self._coordinator.transaction.sequence(partition)
-                records[53:57] = sequence.to_bytes(4)
-                _checksum(records)
-                self._coordinator.transaction.advance(partition, count)
-        return outcome
+    async def renumbered(self: MemoryCluster, node: int, request: Any) -> Any:
+        try:
+            return await produce(self, node, request)
+        except NoAnswer:
+            again = {partition: _renumbered(bytearray(records)) for partition, records in request.batches.items()}
+            return await produce(self, node, request._replace(batches=again))
 
-    patch.setattr(Producer, "_send", renumbered)
+    patch.setattr(MemoryCluster, "produce", renumbered)
+
+
+def _renumbered(records: bytearray) -> bytearray:
+    """The same records as if they came behind themselves."""
+    sequence, count = int.from_bytes(records[53:57]), int.from_bytes(records[57:61])
+    records[53:57] = (sequence + count).to_bytes(4)
+    records[17:21] = calc_crc32c_py(bytes(records[21:])).to_bytes(4)
+    return records
 
 
 @mutant
@@ -289,9 +294,3 @@ def lost_partitions_are_kept(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Worker, "assigned", kept)
     patch.setattr(Worker, "_drop", remembering)
-
-
-def _checksum(records: bytearray) -> None:
-    from aiokafka.record.util import calc_crc32c_py
-
-    records[17:21] = calc_crc32c_py(bytes(records[21:])).to_bytes(4)

@@ -33,7 +33,6 @@ from streamapp.types import Partition
 INPUT, OUTPUT, CHANGELOG, GROUP = "input", "output", "changelog", "group"
 PARTITIONS = 3
 SESSION_TIMEOUT_S = 10.0
-TRANSACTION_TIMEOUT_S = 10.0
 #: Longer than any time-out and the broker's sweep together.
 SETTLED_S = 40.0
 DRAIN_S = 600.0
@@ -92,7 +91,7 @@ class ChangelogReader:
 class Worker:
     """One process: reads, makes outputs, commits. A `Listener` of its consumer."""
 
-    def __init__(self, cluster: MemoryCluster, disk: Disk, instance_id: str | None, plan: Plan) -> None:
+    def __init__(self, cluster: MemoryCluster, disk: Disk, instance_id: str | None, schedule: Schedule) -> None:
         self.disk = disk
         self.cluster = cluster
         self.clock = VirtualClock()
@@ -102,12 +101,15 @@ class Worker:
         self.rewind: dict[Partition, int] = {}
         self.overlay: dict[int, dict[bytes, bytes]] = {}
         self.instance_id = instance_id
-        self._plan = plan
+        self._plan = schedule.plan
+        self._schedule = schedule
+        self._random = schedule.random
+        self._outcomes = schedule.faults
         self._turn = asyncio.Lock()
         self.producer = Producer(
             cluster,
             f"{GROUP}-{instance_id or disk.name}",
-            transaction_timeout_s=TRANSACTION_TIMEOUT_S,
+            transaction_timeout_s=self._plan.transaction_timeout_s,
             clock=self.clock,
         )
 
@@ -128,8 +130,10 @@ class Worker:
             async with asyncio.TaskGroup() as group:
                 group.create_task(consumer.run(), name="consumer")
                 group.create_task(self._work(), name="work")
-        except* (InstanceFenced, Unavailable):
-            pass
+        except* InstanceFenced:
+            self._outcomes["ended by a twin"] += 1
+        except* Unavailable:
+            self._outcomes["ended without a broker"] += 1
 
     async def assigned(self, partitions: Collection[Partition], membership: Membership) -> None:
         changelogs = {Partition(CHANGELOG, part.number): self.disk.checkpoints.get(part.number) for part in partitions}
@@ -173,7 +177,10 @@ class Worker:
                     self._process({partition: (part.records, part.position) for partition, part in found.items()})
                     if self.positions != self.rewind:
                         await self.clock.sleep(self._plan.work_s)
-                        await self._commit()
+                        if self._chance(self._plan.agent_failures):
+                            await self._undo("agent failed")
+                        else:
+                            await self._commit()
 
     def _process(self, found: Mapping[Partition, tuple]) -> None:  # type: ignore[type-arg]
         for partition, (records, position) in found.items():
@@ -199,15 +206,33 @@ class Worker:
             for key, value in changes.items():
                 self.producer.append(CHANGELOG, number, key, value)
         moved = {part: offset for part, offset in self.positions.items() if offset != self.rewind[part]}
+        bound_s = self._random.random() if self._chance(self._plan.impatience) else None
         try:
-            await eos_commit.commit(self.producer, moved, self.membership, self._settle)
+            async with asyncio.timeout(bound_s):
+                await eos_commit.commit(self.producer, moved, self.membership, self._settle)
+            self._outcomes["committed"] += 1
+        except TimeoutError:
+            if self.producer.state is State.COMMITTING:
+                raise Unavailable("the outcome is in doubt and nobody answers: the next start will see it") from None
+            if self.positions != self.rewind:
+                await self._undo("interrupted")
         except TransactionAborted:
-            self.positions = dict(self.rewind)
-            self.overlay = {}
+            await self._undo("aborted")
         except InstanceFenced:
             raise
         except Fenced:
+            self._outcomes["fenced"] += 1
             self._drop()
+
+    def _chance(self, probability: float) -> bool:
+        return not self._schedule.healed and self._random.random() < probability
+
+    async def _undo(self, why: str) -> None:
+        """Give up what is open and go back to what is committed."""
+        self._outcomes[why] += 1
+        self.positions = dict(self.rewind)
+        self.overlay = {}
+        await self.producer.abort()
 
     def _settle(self, written: Mapping[Partition, Written]) -> None:
         for number, changes in self.overlay.items():
@@ -235,6 +260,10 @@ class Plan(NamedTuple):
     work_s: float
     inbox: bool
     first_epoch: int
+    transaction_timeout_s: float
+    agent_failures: float
+    #: How often a commit is cancelled on its way.
+    impatience: float
 
     @classmethod
     def of(cls, generator: random.Random) -> Plan:
@@ -257,6 +286,9 @@ class Plan(NamedTuple):
             work_s=generator.choice((0.0, 0.0, 0.1, 2.0)),
             inbox=generator.random() < 0.5,
             first_epoch=generator.choice((0, 0, 0, 32_760)),
+            transaction_timeout_s=generator.choice((10.0, 10.0, 3.0)),
+            agent_failures=rate(0.2),
+            impatience=rate(0.3),
         )
 
 
@@ -290,7 +322,7 @@ class Seat(NamedTuple):
 
 
 class Report(NamedTuple):
-    """A run that kept the promise: how often each fault acted, and a digest of all that was written."""
+    """A run that kept the promise: how often each fault acted and came of it, and a digest of all that was written."""
 
     faults: Counter[str]
     digest: str
@@ -308,7 +340,7 @@ class Schedule:
         self.seats: dict[str, Seat] = {}
         self.sent: list[tuple[bytes, bytes, int]] = []
         self._started = 0
-        self._healed = False
+        self.healed = False
 
     async def run(self) -> Report:
         for topic in (INPUT, OUTPUT):
@@ -318,6 +350,10 @@ class Schedule:
             self._start(f"w{index}", Disk(f"d{index}"))
         await self._disturb()
         await self._stop_all()
+        self.faults["inputs"] += len(self.sent)
+        self.faults["inputs done under faults"] += sum(
+            self._committed(Partition(INPUT, number)) for number in range(PARTITIONS)
+        )
         self._check(complete=False)
         await self._drain()
         self._check(complete=True)
@@ -332,15 +368,15 @@ class Schedule:
         return digest.hexdigest()
 
     def _marker_delay_s(self) -> float:
-        return 0.0 if self._healed else self.random.random() * self.plan.marker_delay_s
+        return 0.0 if self.healed else self.random.random() * self.plan.marker_delay_s
 
     def _start(self, name: str, disk: Disk, twin_of: str | None = None) -> None:
         process = self.loop.process(name)
         faults = DyingFaults(self.random, self.plan.rates, self.loop, process)
-        if self._healed:
+        if self.healed:
             faults.heal()
         instance_id = (twin_of or name) if self.plan.static else None
-        worker = Worker(MemoryCluster(self.broker, faults), disk, instance_id, self.plan)
+        worker = Worker(MemoryCluster(self.broker, faults), disk, instance_id, self)
         self._started += 1
         self.seats[name] = Seat(worker, process, faults, process.spawn(worker.run(), f"{name}.{self._started}"))
 
@@ -411,7 +447,7 @@ class Schedule:
             self._collect(seat)
             seat.process.kill()
         await asyncio.sleep(SETTLED_S)
-        self._healed = True
+        self.healed = True
         await asyncio.sleep(SETTLED_S)
 
     async def _drain(self) -> None:

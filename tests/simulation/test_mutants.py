@@ -30,6 +30,22 @@ def test_a_mutant_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> 
     for seed in range(SEEDS):
         try:
             simulate(seed)
-        except Exception:  # noqa: BLE001  (a defect that shows as such is caught too)
+        except Exception as exc:  # noqa: BLE001  (a mutant may show as a defect, too)
+            assert not isinstance(_root(exc), _MISTAKES), f"{mutant.__name__} is not what it was meant to be: {exc!r}"
             return
     pytest.fail(f"{mutant.__name__} survived {SEEDS} seeds: the schedules do not see it")
+
+
+#: What a mutant raises that no longer fits the code it changes.
+_MISTAKES = (AttributeError, TypeError, NameError)
+
+
+def _root(failure: BaseException) -> BaseException:
+    """What lies below a chain of causes and groups."""
+    while True:
+        if failure.__cause__ is not None:
+            failure = failure.__cause__
+        elif isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+        else:
+            return failure
