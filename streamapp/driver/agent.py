@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, NamedTuple
 
 from faust.agents import Agent as FaustAgent
@@ -27,6 +28,8 @@ class Outputs(list[Output]):
 
 class Agent(FaustAgent):
     """See the module."""
+
+    logger = logging.getLogger("faust.agents")
 
     def test_context(self, *args: Any, **kwargs: Any) -> Any:
         """Faust's test context; what the agent sends is in `app.outputs`, its tables are in memory and empty.

@@ -30,8 +30,8 @@ from streamapp.eos.cluster import Cluster
 from streamapp.eos.connections import KafkaCluster, connect, security_options
 from streamapp.eos.patience import Patience
 from streamapp.eos.producer import Producer
-from streamapp.eos.protocol import ListOffsets, OffsetOf
-from streamapp.eos.recovery import stable_offsets
+from streamapp.eos.protocol import OffsetOf
+from streamapp.eos.recovery import ends_of, stable_offsets
 from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
@@ -217,10 +217,10 @@ class Consumer(Service):
         cluster, group = self._cluster, self.app.settings.id
         assert cluster is not None
         committed = await stable_offsets(cluster, group, partitions)
-        begin = await cluster.list_offsets(ListOffsets(tuple(partitions), OffsetOf.EARLIEST))
+        begin = await ends_of(cluster, tuple(partitions), OffsetOf.EARLIEST)
         offsets = {}
         for partition, offset in committed.items():
-            earliest = begin[partition].offset
+            earliest = begin[partition]
             if offset is not None and offset < earliest:
                 raise ConfigurationError(
                     f"{partition}: the committed offset {offset} is gone, the topic now begins at {earliest}: records "

@@ -107,8 +107,8 @@ async def restore_plans(
 ) -> dict[Partition, RestorePlan]:
     """A plan for each changelog partition. To be asked for *after* the stable offsets of the same assignment."""
     changelogs = tuple(checkpoints)
-    earliest = await _offsets(cluster, changelogs, OffsetOf.EARLIEST, clock, patience_s)
-    ends = await _offsets(cluster, changelogs, OffsetOf.HIGH_WATERMARK, clock, patience_s)
+    earliest = await ends_of(cluster, changelogs, OffsetOf.EARLIEST, clock, patience_s)
+    ends = await ends_of(cluster, changelogs, OffsetOf.HIGH_WATERMARK, clock, patience_s)
     return {
         changelog: restore_plan(checkpoint, earliest[changelog], ends[changelog])
         for changelog, checkpoint in checkpoints.items()
@@ -188,9 +188,14 @@ async def _blocked(
     )
 
 
-async def _offsets(
-    cluster: Cluster, partitions: tuple[Partition, ...], which: OffsetOf, clock: Clock, patience_s: float
+async def ends_of(
+    cluster: Cluster,
+    partitions: tuple[Partition, ...],
+    which: OffsetOf,
+    clock: Clock = SYSTEM_CLOCK,
+    patience_s: float = PATIENCE_S,
 ) -> dict[Partition, int]:
+    """One end of each partition; waits for leaders, which a topic that was just created does not have yet."""
     what = f"asking for the {which.name.lower()} offsets of {len(partitions)} changelog partitions"
     patience = Patience(clock, what, limit_s=patience_s, on_limit=Unavailable)
     while True:
