@@ -30,11 +30,16 @@ class TopicRoute:
         for sharing in by_schema.values():
             self._readers.append((self._reader(sharing[0].schema), sharing))
         self.topic = topic
+        self._channels = channels
+        self._only = channels[0] if len(channels) == 1 else None
         self.lanes = max((channel.lanes for channel in channels), default=1)
 
     @property
     def batch(self) -> int:
-        return max((channel.batch for _, sharing in self._readers for channel in sharing), default=1)
+        """Largest batch of the topic's agents; it changes when an agent begins to `take()`."""
+        if self._only is not None:
+            return self._only.batch
+        return max((channel.batch for channel in self._channels), default=1)
 
     def deliver(self, unit: Unit) -> None:
         """Decode everything first: a record that cannot be read must not have reached anybody."""

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
-from streamapp.eos.batches import Batch, Compression, HeaderList, refuse_record
+from streamapp.eos.batches import Batch, Compression, HeaderList, easy_bytes, refuse_record
 from streamapp.eos.catalog import Catalog
 from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.coordinator import Coordinator
@@ -148,7 +148,11 @@ class Producer:
         timestamp_ms: int | None = None,
     ) -> None:
         """Refuse (`RecordError`) what would fail at the commit; for callers that stage a send before they append."""
-        refuse_record(self._topics[topic], key, value, headers, timestamp_ms, self._clock.now() * 1000)
+        known = self._topics[topic]
+        plain = key is not None and value is not None and timestamp_ms is None and not headers
+        if plain and len(key) + len(value) <= easy_bytes(known):  # type: ignore[arg-type]
+            return
+        refuse_record(known, key, value, headers, timestamp_ms, self._clock.now() * 1000)
 
     def append(
         self,
