@@ -12,7 +12,9 @@ import faust
 from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
 
+from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.engine import Engine
+from streamapp.driver.inbox import InboxTable
 from streamapp.driver.unit import current_unit
 from streamapp.errors import ConfigurationError
 
@@ -39,11 +41,31 @@ class EngineApp(faust.App):
     #: Why the worker ended, if it was an error.
     failure: BaseException | None = None
 
+    def use_inbox(self, user: Any) -> InboxTable:
+        """The app's table of marks, made when its first inbox asks; `user` (an agent) says which topics need it."""
+        table = self.tables.get(INBOX)
+        if table is None:
+            table = self.tables.add(InboxTable(self, self.settings.inbox_retention))
+        table.users.append(user)
+        return table
+
+    def agent(self, channel: Any = None, **options: Any) -> Any:
+        """Faust's `agent`; one with `@inbox` brings the app's table of marks with it."""
+        decorate = super().agent(channel, **options)
+
+        def declare(fun: Any) -> Any:
+            agent = decorate(fun)
+            if hasattr(fun, "inbox_rule"):
+                self.use_inbox(agent)
+            return agent
+
+        return declare
+
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         """An agent raised: its event becomes a dead letter, and Faust's supervisor starts the agent again."""
         unit = current_unit()
         if self.engine is not None and unit is not None:
-            self.engine.failed(unit, exc)
+            self.engine.failed(unit, exc, agent.name)
         elif self.engine is not None:
             agent.log.error("%s raised outside of an event: %r", agent, exc, exc_info=exc)
 

@@ -16,9 +16,10 @@ from faust.streams import Stream as FaustStream
 from faust.streams import _current_event
 from mode.utils.futures import maybe_async
 
+from streamapp.driver.inbox import Inbox
 from streamapp.driver.topic import Topic
 from streamapp.driver.unit import Unit, UnitMisuse, set_current_unit
-from streamapp.errors import ConfigurationError
+from streamapp.errors import ConfigurationError, RecordError
 
 #: Events between two turns of the event loop, so that a long backlog starves nobody.
 _TURN_EVERY = 256
@@ -30,12 +31,15 @@ class Stream(FaustStream):
     def __init__(self, channel: Any, **kwargs: Any) -> None:
         super().__init__(channel, **kwargs)
         self._mailbox: Any = None
+        #: Asked before an event is handed out; set by `inbox()`.
+        self.inbox: Inbox | None = None
         if isinstance(self.channel, Topic):
             self._mailbox = self.channel.mailbox(self.concurrency_index or 0)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         if self._mailbox is None:
-            return super().__aiter__()
+            values = super().__aiter__()
+            return values if self.inbox is None else self.inbox.over_channel(values, self)
         events = self._events()
         self._active_agens.add(events)
         return events
@@ -44,7 +48,7 @@ class Stream(FaustStream):
         self._finalized = True
         started_here = await self.maybe_start()
         mailbox, processors, on_merge = self._mailbox, self._processors, self.on_merge
-        joined = self.join_strategy is not None
+        joined, inbox = self.join_strategy is not None, self.inbox
         items, ref, turn = mailbox.items, weakref.ref, 0
         try:
             while not self.should_stop:
@@ -59,6 +63,8 @@ class Stream(FaustStream):
                     continue
                 unit, event = items.popleft()
                 if not unit.live:
+                    continue
+                if inbox is not None and not self._admitted(inbox, unit, [event]):
                     continue
                 set_current_unit(unit)
                 _current_event.set(ref(event))
@@ -80,6 +86,17 @@ class Stream(FaustStream):
             if started_here:
                 await self.stop()
                 self.service_reset()
+
+    def _admitted(self, inbox: Inbox, unit: Unit, events: list[Any]) -> list[Any]:
+        """The events that are to run. When there are none the delivery is over: all repeats, or a conflict."""
+        try:
+            fresh = [event for event in events if inbox.admit(unit, event)]
+        except RecordError as exc:
+            self.app.engine.failed(unit, exc)
+            return []
+        if not fresh:
+            self._done(unit)
+        return fresh
 
     def _done(self, unit: Unit) -> None:
         """One of the unit's deliveries is finished; the last one finishes the unit."""
@@ -129,6 +146,10 @@ class Stream(FaustStream):
                 if not unit.live:
                     continue
                 events = item if isinstance(item, list) else [item]
+                if self.inbox is not None:
+                    events = self._admitted(self.inbox, unit, events)
+                    if not events:
+                        continue
                 set_current_unit(unit)
                 self.current_event = events[-1]
                 _current_event.set(weakref.ref(events[-1]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -20,12 +21,14 @@ from mode import Service
 
 from streamapp.clock import SYSTEM_CLOCK
 from streamapp.delivery import dead_letter
+from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.consumer import GroupConsumer
 from streamapp.driver.engine import Engine
+from streamapp.driver.inbox import InboxTable, one_count
 from streamapp.driver.restore import State, restored_stores
 from streamapp.driver.route import TopicRoute
 from streamapp.driver.task import Task
-from streamapp.driver.topic_setup import create_missing
+from streamapp.driver.topic_setup import create, create_missing
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.connections import connect, security_options
 from streamapp.eos.producer import Producer
@@ -34,6 +37,7 @@ from streamapp.eos.recovery import stable_offsets
 from streamapp.errors import ConfigurationError
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
+from streamapp.topics import inbox_changelog_spec
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
@@ -86,7 +90,6 @@ class Consumer(Service):
         engine = self._engine = Engine(
             settings, producer, SYSTEM_CLOCK, restart_agents=self._restart_agents, crash=self._end
         )
-        engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
         self._consumer = aiokafka.AIOKafkaConsumer(
             group_id=settings.id,
             group_instance_id=settings.instance,
@@ -115,13 +118,15 @@ class Consumer(Service):
         assert self._consumer is not None and self._group is not None and self._engine is not None
         names = sorted(topics)
         app = self.app
+        tables = [table for table in app.tables.values() if not isinstance(table, InboxTable)]
         await create_missing(
             app.settings,
             declared=app.declared_topics,
             consumed=names,
-            changelogs={table.changelog_topic_name: table.partitions for table in app.tables.values()},
+            changelogs={table.changelog_topic_name: table.partitions for table in tables},
             client_options=self._client_options(),
         )
+        await self._create_task_changelogs()
         first = not self._work
         self._consumer.subscribe(names, listener=_Listener(self._group))
         if first:
@@ -130,6 +135,19 @@ class Consumer(Service):
                 asyncio.create_task(self._guarded(self._group.run()), name="streamapp-fetch"),
                 asyncio.create_task(self._engine.run(), name="streamapp-commit"),
             ]
+
+    async def _create_task_changelogs(self) -> None:
+        """Changelogs of the app's own tables, with as many partitions as the topics whose events they belong to."""
+        settings, engine = self.app.settings, self._engine
+        assert engine is not None
+        inbox = self.app.tables.get(INBOX)
+        if isinstance(inbox, InboxTable) and inbox.topics:
+            counts = {topic: (await engine.producer.ensure(topic)).partition_count for topic in inbox.topics}
+            name, partitions = inbox.changelog_topic_name, one_count(counts)
+            await create(
+                lambda brokers: {name: inbox_changelog_spec(settings, brokers, name, partitions)},
+                self._client_options(),
+            )
 
     async def _guarded(self, work: Any) -> None:
         try:
@@ -217,6 +235,8 @@ class Consumer(Service):
     async def _restore(self, tasks: Mapping[tuple[int, int], Task]) -> None:
         engine, cluster, state, app = self._engine, self._cluster, self._state, self.app
         assert engine is not None and cluster is not None and state is not None
+        engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
+        retentions_s = {name: math.ceil(t.retention_s) for name, t in app.tables.items() if isinstance(t, InboxTable)}
         wanted: dict[Partition, Identity] = {}
         owner: dict[Partition, tuple[Task, str]] = {}
         for table, changelog in engine.changelogs.items():
@@ -228,7 +248,9 @@ class Consumer(Service):
                     owner[log] = (task, table)
         for log in self._stores.keys() - wanted.keys():
             self._stores.pop(log).close()
-        self._stores = await restored_stores(wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores)
+        self._stores = await restored_stores(
+            wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores, retentions_s
+        )
         for log, store in self._stores.items():
             task, table = owner[log]
             task.stores[table] = store

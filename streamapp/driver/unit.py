@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from streamapp.delivery.inbox import Mark
 from streamapp.errors import StreamAppError
 from streamapp.state.partition import Partition as StorePartition
 from streamapp.state.unit import Unit as StoreUnit
@@ -33,7 +34,7 @@ class Send(NamedTuple):
 class Unit:
     """The staged effects of one piece of work. `live` is False once it is over: every later use raises."""
 
-    __slots__ = ("events", "lane", "live", "pending", "records", "sends", "stores", "task")
+    __slots__ = ("entries", "events", "lane", "live", "pending", "records", "sends", "stores", "task")
 
     def __init__(self, task: Any, records: list[Any], lane: int = 0) -> None:
         self.task = task
@@ -45,6 +46,8 @@ class Unit:
         self.sends: list[Send] = []
         self.stores: dict[StorePartition, StoreUnit] = {}
         self.events: list[Any] = []
+        #: (agent, key, mark) of the events an inbox has let through: what FAILED marks are made of.
+        self.entries: list[tuple[str, bytes, Mark]] | None = None
 
     def send(self, *fields: Any) -> None:
         """Stage one record."""
