@@ -55,7 +55,10 @@ class EngineApp(faust.App):
 
         def declare(fun: Any) -> Any:
             agent = decorate(fun)
-            if hasattr(fun, "inbox_rule"):
+            rule = getattr(fun, "inbox_rule", None)
+            if rule is not None:
+                codec = getattr(getattr(channel, "schema", None), "codec", None)
+                rule.check(getattr(codec, "record_type", None), agent.name)
                 self.use_inbox(agent)
             return agent
 

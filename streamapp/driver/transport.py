@@ -69,6 +69,8 @@ class Consumer(Service):
         self.transport = transport
         self.app = transport.app
         self.flow_active = True
+        #: Faust's iteration of channels in memory looks here; no message of a topic ever is.
+        self._unacked_messages: set[Any] = set()
         self._cluster: Cluster | None = None
         self._state: State | None = None
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
