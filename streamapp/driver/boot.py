@@ -13,7 +13,7 @@ from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
 
 from streamapp.driver.engine import Engine
-from streamapp.driver.unit import current_unit
+from streamapp.driver.unit import Unit, current_unit, set_current_unit
 from streamapp.errors import ConfigurationError
 
 SCHEME = "streamapp"
@@ -39,13 +39,15 @@ class EngineApp(faust.App):
     #: Why the worker ended, if it was an error.
     failure: BaseException | None = None
 
+    def end(self, exc: BaseException) -> None:
+        """End the worker with this error."""
+        self.consumer.end(exc)
+
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
-        """An agent raised: its event becomes a dead letter, and Faust's supervisor starts the agent again."""
+        """An agent raised inside an event, which becomes a dead letter."""
         unit = current_unit()
-        if self.engine is not None and unit is not None:
-            self.engine.failed(unit, exc)
-        elif self.engine is not None:
-            agent.log.error("%s raised outside of an event: %r", agent, exc, exc_info=exc)
+        assert self.engine is not None and unit is not None
+        self.engine.failed(unit, exc)
 
     def _on_autodiscovery_error(self, name: str) -> None:
         """A worker without one of its agents would leave that agent's work undone and say nothing: do not start."""
@@ -75,13 +77,16 @@ class EngineApp(faust.App):
             engine = self.engine
             if engine is None:
                 return await fun(*args)
-            unit = await engine.begin_timer()
+            unit = Unit(None, [])
+            set_current_unit(unit)
             try:
                 result = await fun(*args)
+                await engine.finish_timer(unit)
             except BaseException:
-                engine.drop_timer(unit)
+                unit.drop()
                 raise
-            engine.finish_timer(unit)
+            finally:
+                set_current_unit(None)
             return result
 
         return run
