@@ -11,6 +11,7 @@ import msgspec
 
 from streamapp import settings as settings_
 from streamapp.codec import Codec
+from streamapp.driver.agent import Agent
 from streamapp.driver.boot import SCHEME, EngineApp
 from streamapp.driver.schema import Partitioner, RecordSchema
 from streamapp.driver.stream import Stream
@@ -67,6 +68,7 @@ def _faust_options(settings: settings_.Settings) -> dict[str, Any]:
         "topic_disable_leader": True,
         "web_enabled": False,
         "autodiscover": ["agents", "tables"],
+        "Agent": Agent,
         "Topic": Topic,
         "Table": Table,
         "Stream": Stream,

@@ -155,13 +155,14 @@ class InboxTable(Table):
         self.retention_s = retention_s
         self._dump = Mark.pack
         self._load = Mark.unpack
-        #: Agents and streams with an inbox: their topics decide how many partitions the table has.
-        self.users: list[Any] = []
+        #: Agents declared with an inbox, and topics of streams that were given one.
+        self.agents: list[Any] = []
+        self.streamed: set[str] = set()
 
     @property
     def topics(self) -> set[str]:
-        """The topics whose events have marks."""
-        return {topic for user in self.users for topic in user.get_topic_names()}
+        """The topics whose events have marks; their number of partitions is the table's."""
+        return self.streamed.union(*(agent.get_topic_names() for agent in self.agents))
 
     def key_bytes(self, key: Iterable[Any]) -> bytes:
         """(agent, record key, event id...)."""
@@ -182,16 +183,6 @@ def one_count(counts: Mapping[str, int]) -> int:
             "inbox, whose marks lie in the partition of their event. Give these topics one number, or part the app."
         )
     return next(iter(counts.values()))
-
-
-class _Channel:
-    """The topics of a stream that was given an inbox inside its agent."""
-
-    def __init__(self, channel: Any) -> None:
-        self._channel = channel
-
-    def get_topic_names(self) -> Iterable[str]:
-        return getattr(self._channel, "topics", ())
 
 
 def inbox(
@@ -240,7 +231,8 @@ def guarded(stream: Any, rule: Rule) -> Any:
     app: Any = stream.app
     codec = getattr(getattr(stream.channel, "schema", None), "codec", None)
     rule.check(getattr(codec, "record_type", None), stream.prefix or rule.event_type)
-    table = app.use_inbox(_Channel(stream.channel))
+    table = app.use_inbox()
+    table.streamed.update(getattr(stream.channel, "topics", ()))
     agent = current_agent()
     name = stream.prefix or (agent.name if agent is not None else f"{rule.aggregate_type}/{rule.event_type}")
     stream.inbox = Inbox(rule, table, name)

@@ -140,7 +140,7 @@ class Task:
 
     def retry(self, unit: Unit) -> None:
         """The unit failed as a batch: forget it and run its records again, one at a time."""
-        unit.drop()
+        unit.give_up()
         self.push_back(unit.records)
         self._leave(unit)
         self.advance()
@@ -172,6 +172,6 @@ class Task:
     def give_up(self) -> None:
         """The transaction is gone: drop running units and everything fetched."""
         for unit in self._running.values():
-            unit.drop()
+            unit.give_up()
         self._running.clear()
         self.stop_starting()

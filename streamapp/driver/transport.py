@@ -32,8 +32,8 @@ from streamapp.driver.topic_setup import create, create_missing
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.connections import connect, security_options
 from streamapp.eos.producer import Producer
-from streamapp.eos.protocol import ListOffsets, OffsetOf
-from streamapp.eos.recovery import stable_offsets
+from streamapp.eos.protocol import OffsetOf
+from streamapp.eos.recovery import listed_offsets, stable_offsets
 from streamapp.errors import ConfigurationError
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
@@ -50,6 +50,8 @@ class Conductor(FaustConductor):
     """Faust's registry of subscribed topics; delivering is the tasks'."""
 
     logger = logging.getLogger("faust.conductor")
+    #: Seconds until a topic that an agent begins to read later is subscribed to.
+    _resubscribe_sleep_lock_seconds = 0.5
 
     def _update_callback_map(self) -> None:
         """Nothing: no message passes here."""
@@ -78,6 +80,7 @@ class Consumer(Service):
         self._engine: Engine | None = None
         self._stores: dict[Partition, StorePartition] = {}
         self._work: list[asyncio.Task[None]] = []
+        self._subscribed: list[str] = []
 
     # --- start and stop
 
@@ -89,9 +92,7 @@ class Consumer(Service):
         name = settings.instance or getattr(self._state, "worker_id", None) or "memory"
         producer = Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
         await producer.start()
-        engine = self._engine = Engine(
-            settings, producer, SYSTEM_CLOCK, restart_agents=self._restart_agents, crash=self._end
-        )
+        engine = self._engine = Engine(settings, producer, SYSTEM_CLOCK, crash=self.end)
         self._consumer = aiokafka.AIOKafkaConsumer(
             group_id=settings.id,
             group_instance_id=settings.instance,
@@ -111,19 +112,31 @@ class Consumer(Service):
             SYSTEM_CLOCK,
             instance=settings.instance,
             prepare=self._prepare,
-            crash=self._end,
+            crash=self.end,
         )
         app.engine = engine
 
     async def subscribe(self, topics: Iterable[str]) -> None:
-        """Join the group for these topics, which exist from here on."""
+        """Join the group for these topics, which exist from here on. What cannot be ends the worker."""
+        try:
+            await self._subscribe(topics)
+        except ConfigurationError as exc:
+            self.end(exc)
+
+    async def _subscribe(self, topics: Iterable[str]) -> None:
         assert self._consumer is not None and self._group is not None and self._engine is not None
         names = sorted(topics)
+        if names == self._subscribed:
+            return  # to subscribe anew would rebalance the group for nothing
+        self._subscribed = names
         app = self.app
         tables = [table for table in app.tables.values() if not isinstance(table, InboxTable)]
+        declared = dict(app.declared_topics)
+        for channel in app.topics:  # streams made by group_by() say how many partitions they want
+            declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
         await create_missing(
             app.settings,
-            declared=app.declared_topics,
+            declared=declared,
             consumed=names,
             changelogs={table.changelog_topic_name: table.partitions for table in tables},
             client_options=self._client_options(),
@@ -155,7 +168,7 @@ class Consumer(Service):
         try:
             await work
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
-            self._end(exc)
+            self.end(exc)
 
     async def drain(self) -> None:
         """Let running events finish and commit them; no further one starts. Called before the agents are stopped."""
@@ -178,13 +191,13 @@ class Consumer(Service):
             self._state.close()
         self.app.engine = None
 
-    def _end(self, exc: BaseException) -> None:
+    def end(self, exc: BaseException) -> None:
+        """End the worker with an error; the first one is the reason."""
         logger.critical("%s", exc, exc_info=None if isinstance(exc, ConfigurationError) else exc)
+        if self.app.failure is not None:
+            return
         self.app.failure = exc
         self.add_future(self.crash(exc))
-
-    def _restart_agents(self) -> None:
-        self.app.agents.cancel()
 
     def _client_options(self) -> dict[str, Any]:
         settings = self.app.settings
@@ -221,10 +234,10 @@ class Consumer(Service):
         cluster, group = self._cluster, self.app.settings.id
         assert cluster is not None
         committed = await stable_offsets(cluster, group, partitions)
-        begin = await cluster.list_offsets(ListOffsets(tuple(partitions), OffsetOf.EARLIEST))
+        begin = await listed_offsets(cluster, tuple(partitions), OffsetOf.EARLIEST)
         offsets = {}
         for partition, offset in committed.items():
-            earliest = begin[partition].offset
+            earliest = begin[partition]
             if offset is not None and offset < earliest:
                 raise ConfigurationError(
                     f"{partition}: the committed offset {offset} is gone, the topic now begins at {earliest}: records "

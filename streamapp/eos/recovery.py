@@ -107,8 +107,8 @@ async def restore_plans(
 ) -> dict[Partition, RestorePlan]:
     """A plan for each changelog partition. To be asked for *after* the stable offsets of the same assignment."""
     changelogs = tuple(checkpoints)
-    earliest = await _offsets(cluster, changelogs, OffsetOf.EARLIEST, clock, patience_s)
-    ends = await _offsets(cluster, changelogs, OffsetOf.HIGH_WATERMARK, clock, patience_s)
+    earliest = await listed_offsets(cluster, changelogs, OffsetOf.EARLIEST, clock=clock, patience_s=patience_s)
+    ends = await listed_offsets(cluster, changelogs, OffsetOf.HIGH_WATERMARK, clock=clock, patience_s=patience_s)
     return {
         changelog: restore_plan(checkpoint, earliest[changelog], ends[changelog])
         for changelog, checkpoint in checkpoints.items()
@@ -200,9 +200,15 @@ async def _blocked(
     )
 
 
-async def _offsets(
-    cluster: Cluster, partitions: tuple[Partition, ...], which: OffsetOf, clock: Clock, patience_s: float
+async def listed_offsets(
+    cluster: Cluster,
+    partitions: tuple[Partition, ...],
+    which: OffsetOf,
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    patience_s: float = PATIENCE_S,
 ) -> dict[Partition, int]:
+    """One end of each partition, asked until every leader has answered: a new topic may have none for a moment."""
     listed = await _listed(cluster, partitions, which, clock, patience_s)
     return {partition: offset.offset for partition, offset in listed.items()}
 
@@ -210,7 +216,7 @@ async def _offsets(
 async def _listed(
     cluster: Cluster, partitions: tuple[Partition, ...], which: OffsetOf, clock: Clock, patience_s: float
 ) -> ListOffsetsAnswer:
-    what = f"asking for the {which.name.lower()} offsets of {len(partitions)} changelog partitions"
+    what = f"asking for the {which.name.lower()} offsets of {len(partitions)} partitions"
     patience = Patience(clock, what, limit_s=patience_s, on_limit=Unavailable)
     while True:
         try:
@@ -221,7 +227,7 @@ async def _listed(
         code = worst(offset.error for offset in listed.values())
         if code == Code.NONE:
             return listed
-        _refuse(code, "The ends of the changelogs cannot be read")
+        _refuse(code, "The ends of the partitions cannot be read")
         await patience.pause(named(code))
 
 

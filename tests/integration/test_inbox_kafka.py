@@ -1,4 +1,4 @@
-"""The inbox on real Kafka: repeats, conflicts, failures, batches, restores and retention, one worker in this process."""
+"""The inbox on real Kafka: repeats, conflicts, failures, batches, restores and retention, in this process."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamapp import App, inbox
 from streamapp.delivery.inbox import Mark, Status
+from streamapp.errors import ConfigurationError
 from streamapp.settings import load
 
 pytestmark = pytest.mark.kafka
@@ -128,7 +129,7 @@ async def running(app: App) -> AsyncIterator[Any]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(BOUND_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - a condition has no event to wait for
             await asyncio.sleep(0.02)
 
 
@@ -229,12 +230,12 @@ async def test_an_aborted_transaction_takes_its_marks_with_it(shop: Shop) -> Non
 
 
 async def test_repeats_are_taken_out_of_batches(shop: Shop) -> None:
-    app, batches = shop.app(), []
+    app, seen = shop.app(), []
 
     @app.agent(app.topic(shop.orders, value_type=Order))
     async def book(stream: Any) -> None:
         async for batch in inbox(stream, aggregate_type="ORDER", event_type="ORDER_BOOK").take(10, within=1):
-            batches.append([order.event_id for order in batch])
+            seen.extend(order.event_id for order in batch)
 
     shop.send(("1", 5), ("2", 7), ("1", 5), ("3", 1), ("2", 7))
     async with running(app) as engine:
@@ -242,26 +243,27 @@ async def test_repeats_are_taken_out_of_batches(shop: Shop) -> None:
         shop.send(("1", 5), ("3", 1), ("2", 8), ("4", 1))  # repeats, a conflict, and a fresh one: one at a time
         await consumed(engine, shop, 9)
         assert engine.counts["duplicates"] >= 4
-    assert sorted(event_id for batch in batches for event_id in batch) == ["1", "2", "3", "4"]
+    assert sorted(seen) == ["1", "2", "3", "4"]
     (letter,) = shop.read(f"{shop.orders}-dlt")
     assert json.loads(letter.value()) == {"event_id": "2", "amount": 8}
 
 
 async def test_two_agents_may_consume_the_same_event(shop: Shop) -> None:
-    app, seen = shop.app(), {"a": [], "b": []}
+    app = shop.app()
+    seen: dict[str, list[Any]] = {"a": [], "b": []}
     orders = app.topic(shop.orders, value_type=Order)
     for name in ("a", "b"):
 
         @app.agent(orders, name=name)
         @inbox(aggregate_type="ORDER", event_type="ORDER_BOOK")
-        async def book(stream: Any, mine: list[str] = seen[name]) -> None:
-            async for order in stream:
-                mine.append(order.event_id)
+        async def book(stream: Any, mine: list[Any] = seen[name]) -> None:
+            async for key, order in stream.items():
+                mine.append((key, order.event_id))
 
     shop.send(("1", 5), ("1", 5), ("2", 5))
     async with running(app) as engine:
         await consumed(engine, shop, 3)
-    assert seen == {"a": ["1", "2"], "b": ["1", "2"]}
+    assert seen == {name: [("alice", "1"), ("alice", "2")] for name in "ab"}
 
 
 async def test_after_the_retention_an_id_is_new_and_its_segment_is_dropped(shop: Shop) -> None:
@@ -271,9 +273,8 @@ async def test_after_the_retention_an_id_is_new_and_its_segment_is_dropped(shop:
         shop.send(("old", 5))
         await consumed(engine, shop, 1)
         (store,) = [t.stores["inbox"] for t in engine.tasks if t.append_times]
-        first = store._storage.segments
-        count = 1
-        while store._storage.segments[-1] == first[-1]:
+        first, count = store._storage.segments[-1], 1
+        while store._storage.segments[-1] == first:
             await asyncio.sleep(0.3)
             shop.send((f"{count}", 1))
             count += 1
@@ -297,6 +298,6 @@ async def test_topics_of_different_counts_cannot_share_an_inbox(shop: Shop) -> N
         async for _ in stream:
             pass
 
-    with pytest.raises(Exception, match="different numbers of partitions"):
+    with pytest.raises(ConfigurationError, match="different numbers of partitions"):
         async with running(app):
             await until(lambda: app.failure is not None)

@@ -93,7 +93,12 @@ def test_a_marks_key_can_be_read_by_people() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [Payment("p-1", 5), FaustPayment(event_id="p-1", amount=5), PlainPayment("p-1", 5), {"event_id": "p-1", "amount": 5}],
+    [
+        Payment("p-1", 5),
+        FaustPayment(event_id="p-1", amount=5),
+        PlainPayment("p-1", 5),
+        {"event_id": "p-1", "amount": 5},
+    ],
 )
 def test_every_kind_of_value_has_id_and_content(value: object) -> None:
     fields = Fields("event_id")
