@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamapp.app import App as App
+    from streamapp.app import App
+    from streamapp.driver.inbox import inbox
 
-#: Public name -> the module that has it. Loaded when asked for: most commands need no Faust.
-_EXPORTS = {"App": "streamapp.app"}
+__all__ = ["App", "inbox"]
 
-__all__ = ["App"]
+#: Loaded when first asked for: Faust is slow to import, and not every command needs it.
+_HOMES = {"App": "streamapp.app", "inbox": "streamapp.driver.inbox"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
+    home = _HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
+    # Not at the top: whatever this module imports, every command imports.
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(home), name)
+    return found

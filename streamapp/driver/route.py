@@ -30,16 +30,17 @@ class TopicRoute:
         for sharing in by_schema.values():
             self._readers.append((self._reader(sharing[0].schema), sharing))
         self.topic = topic
-        self._channels = channels
-        self._only = channels[0] if len(channels) == 1 else None
-        self.lanes = max((channel.lanes for channel in channels), default=1)
+        self.lanes = self.batch = 1
+        for channel in channels:
+            channel.routes.add(self)
+        self.refresh()
 
-    @property
-    def batch(self) -> int:
-        """Largest batch of the topic's agents; it changes when an agent begins to `take()`."""
-        if self._only is not None:
-            return self._only.batch
-        return max((channel.batch for channel in self._channels), default=1)
+    def refresh(self) -> None:
+        """Look again at what the agents want: one has begun to take batches."""
+        channels = [channel for _, sharing in self._readers for channel in sharing]
+        self.batch = max((channel.batch for channel in channels), default=1)
+        # A batch holds events of several keys, so where an agent takes batches nothing may run beside it.
+        self.lanes = 1 if self.batch > 1 else max((channel.lanes for channel in channels), default=1)
 
     def deliver(self, unit: Unit) -> None:
         """Decode everything first: a record that cannot be read must not have reached anybody."""

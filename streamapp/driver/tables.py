@@ -6,6 +6,7 @@ into its changelogs, so a table that Faust filled is restored as it is.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -216,6 +217,8 @@ class TableManager(FaustTableManager):
     logger = logging.getLogger("faust.tables")
 
     async def on_start(self) -> None:
+        # One turn, in which agents begin: those that call inbox() or after_commit() bring a table with them.
+        await asyncio.sleep(0)
         self._tables_finalized.set()
         self._tables_registered.set()
 

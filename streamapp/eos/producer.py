@@ -154,6 +154,12 @@ class Producer:
             return
         refuse_record(known, key, value, headers, timestamp_ms, self._clock.now() * 1000)
 
+    def check_partition(self, topic: str, partition: int) -> None:
+        """Refuse (`RecordError`) a partition the topic does not have."""
+        count = self._topics[topic].partition_count
+        if not 0 <= partition < count:
+            raise RecordError(f"{topic} has no partition {partition}, only 0 to {count - 1}.", kind="UnknownPartition")
+
     def append(
         self,
         topic: str,
@@ -188,11 +194,7 @@ class Producer:
         description = self._topics.get(topic)
         if description is None:
             raise BrokenTransaction(f"Nothing is known of topic {topic}: await ensure() before the first append.")
-        if not 0 <= partition < description.partition_count:
-            raise RecordError(
-                f"{topic} has no partition {partition}, only 0 to {description.partition_count - 1}.",
-                kind="UnknownPartition",
-            )
+        self.check_partition(topic, partition)
         now_ms = self._clock.now() * 1000
         batch = Batch(Partition(topic, partition), description, self._batch_bytes, self._compression, now_ms)
         self._filling[topic, partition] = batch
