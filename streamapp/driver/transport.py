@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -27,7 +28,8 @@ from streamapp.driver.route import TopicRoute
 from streamapp.driver.task import Task
 from streamapp.driver.topic_setup import create_missing
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.connections import connect, security_options
+from streamapp.eos.connections import KafkaCluster, connect, security_options
+from streamapp.eos.plain import PlainProducer
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import OffsetOf
 from streamapp.eos.recovery import listed_offsets, stable_offsets
@@ -83,8 +85,7 @@ class Consumer(Service):
         settings, app = self.app.settings, self.app
         self._state = _opened_state(settings)
         cluster = self._cluster = await connect(settings.broker, security=security_options(settings))
-        name = settings.instance or getattr(self._state, "worker_id", None) or "memory"
-        producer = Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
+        producer = self._new_producer(cluster)
         await producer.start()
         engine = self._engine = Engine(settings, producer, SYSTEM_CLOCK, crash=self.end)
         engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
@@ -110,6 +111,13 @@ class Consumer(Service):
             crash=self.end,
         )
         app.engine = engine
+
+    def _new_producer(self, cluster: KafkaCluster) -> Producer:
+        settings = self.app.settings
+        if settings.processing_guarantee == "at_least_once":
+            return PlainProducer(cluster, limit_s=settings.transaction_timeout)
+        name = settings.instance or getattr(self._state, "worker_id", None) or f"memory-{uuid.uuid4()}"
+        return Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics, which exist from here on."""

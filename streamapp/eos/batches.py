@@ -36,11 +36,19 @@ class Batch:
 
     __slots__ = ("_builder", "append", "count", "easy_bytes", "partition", "topic")
 
-    def __init__(self, partition: Partition, topic: TopicDescription, batch_bytes: int, compression: Compression):
+    def __init__(
+        self,
+        partition: Partition,
+        topic: TopicDescription,
+        batch_bytes: int,
+        compression: Compression,
+        *,
+        transactional: bool = True,
+    ) -> None:
         self.partition = partition
         self.topic = topic
         self._builder: Any = DefaultRecordBatchBuilder(
-            _MAGIC, _CODECS[compression], 1, -1, -1, 0, min(batch_bytes, topic.max_message_bytes)
+            _MAGIC, _CODECS[compression], int(transactional), -1, -1, 0, min(batch_bytes, topic.max_message_bytes)
         )
         self.append = self._builder.append
         self.count = 0

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.eos.batches import Batch, Compression, HeaderList, refuse_record
@@ -65,12 +65,13 @@ class Producer:
     def __init__(
         self,
         cluster: Cluster,
-        transactional_id: str,
+        transactional_id: str | None,
         *,
         transaction_timeout_s: float,
         compression: Compression = "none",
         batch_bytes: int = BATCH_BYTES,
         clock: Clock = SYSTEM_CLOCK,
+        coordinator: Any = None,
     ) -> None:
         self.transactional_id = transactional_id
         #: Bytes appended since the last commit, before compression.
@@ -80,7 +81,9 @@ class Producer:
         self._builder_reads_clock = clock is SYSTEM_CLOCK
         self._compression = compression
         self._batch_bytes = batch_bytes
-        self._coordinator = Coordinator(cluster, transactional_id, transaction_timeout_s, clock)
+        self._coordinator: Coordinator = coordinator or Coordinator(
+            cluster, transactional_id or "", transaction_timeout_s, clock
+        )
         self._topics: dict[str, TopicDescription] = {}
         self._partitioner = Partitioner()
         self._filling: dict[tuple[str, int], Batch] = {}
@@ -124,15 +127,15 @@ class Producer:
     def knows(self, topic: str) -> bool:
         return topic in self._topics
 
-    async def ensure(self, topic: str) -> TopicDescription:
-        """Learn a topic's partitions and limits, once; wait a little for one that was just created.
+    async def ensure(self, topic: str, *, patience_s: float = TOPIC_PATIENCE_S) -> TopicDescription:
+        """Learn a topic's partitions and limits, once; wait up to `patience_s` for one that was just created.
 
         `RecordError` when there is no such topic: the event that sends to it can never be processed.
         """
         known = self._topics.get(topic)
         if known is not None:
             return known
-        patience = Patience(self._clock, f"looking for topic {topic}", limit_s=TOPIC_PATIENCE_S, on_limit=RecordError)
+        patience = Patience(self._clock, f"looking for topic {topic}", limit_s=patience_s, on_limit=RecordError)
         while True:
             try:
                 found = await self._cluster.describe_topic(topic)
@@ -219,7 +222,13 @@ class Producer:
         if description is None:
             raise BrokenTransaction(f"Nothing is known of topic {topic}: await ensure() before the first append.")
         self.check_partition(topic, partition)
-        batch = Batch(Partition(topic, partition), description, self._batch_bytes, self._compression)
+        batch = Batch(
+            Partition(topic, partition),
+            description,
+            self._batch_bytes,
+            self._compression,
+            transactional=self.transactional_id is not None,
+        )
         self._filling[topic, partition] = batch
         return batch
 

@@ -105,9 +105,7 @@ async def test_what_an_agent_yields_goes_to_its_sinks_and_to_whom_it_may_concern
 
 
 @pytest.mark.parametrize("ending", ["return", "break", "yield"])
-async def test_an_agent_that_leaves_its_loop_goes_on_with_the_next_event(
-    bench: Any, running: Any, ending: str
-) -> None:
+async def test_an_agent_that_leaves_its_loop_goes_on_with_the_next_event(bench: Any, running: Any, ending: str) -> None:
     app = bench.app()
     out = app.topic(bench.name("out"), value_type=int)
 
@@ -195,7 +193,10 @@ async def test_isolated_partitions_have_an_actor_each(bench: Any, running: Any) 
 
 async def test_a_stream_keeps_its_operators(bench: Any, running: Any) -> None:
     app = bench.app()
-    out, copy = app.topic(bench.name("out"), value_type=str, value_serializer="raw"), app.topic(bench.name("copy"), value_type=int)
+    out, copy = (
+        app.topic(bench.name("out"), value_type=str, value_serializer="raw"),
+        app.topic(bench.name("copy"), value_type=int),
+    )
 
     def doubled(value: int) -> int:
         return value * 2
@@ -228,7 +229,7 @@ async def test_group_by_and_through_repartition_exactly_once(bench: Any, running
             counts[event.key] += event.value.amount
             if event.value.amount == 13:
                 raise ValueError("unlucky")
-            await out.send(key=event.key, value=f"{event.key} {counts[event.key]}")
+            await out.send(key=event.key, value=f"{event.key.decode()} {counts[event.key]}")
 
     bench.create("in", "out", "via", partitions=3)
     values = [{"item": f"item-{n % 5}", "amount": n} for n in range(40)]
