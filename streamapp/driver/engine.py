@@ -138,7 +138,7 @@ class Engine:
         task.finish(unit)
 
     def waiting(self) -> None:
-        """Records wait for their batch to fill up: the next commit takes them."""
+        """Records wait for their batch to fill up, or units run that may never finish: a commit is due for them."""
         if self._due_at == float("inf"):
             self._set_due_time()
 
@@ -319,6 +319,8 @@ class Engine:
                     self.finished(unit)
             for task in self.tasks:
                 task.advance()
+            if self.gate.running:
+                self.waiting()
 
     # --- when it fails
 

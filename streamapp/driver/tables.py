@@ -181,8 +181,8 @@ class Table(faust.Table):
     def on_recover(self, fun: Any) -> Any:
         """Refused."""
         self.app.refuse(
-            f"Table {self.name}: on_recover is never called. Instead: look at the table in the agent, whose first event "
-            "comes when it is complete."
+            f"Table {self.name}: on_recover is never called. Instead: look at the table in the agent, whose "
+            "first event comes when the table is complete."
         )
         return fun
 

@@ -353,7 +353,7 @@ async def test_a_changelog_that_stock_faust_wrote_is_restored(bench: Any, runnin
             )
 
     bench.create("in", "out")
-    bench.send("in", ["x"], partition=0)
+    bench.send("in", [{}], partition=0)
     async with running(app):
         rows = await bench.wait_for("out", 1)
     assert rows[0].json == ["Ada", 5, 3, 5, False, 3, 2]
