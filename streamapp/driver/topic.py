@@ -101,7 +101,8 @@ class Topic(topics.Topic):
             raise UnitMisuse(_CALLBACK)
         if not engine.producer.knows(name):
             required_unit(f"sending to {name}")
-            await engine.producer.ensure(name)
+            # The event holds up the commit meanwhile.
+            await engine.producer.ensure(name, patience_s=engine.barrier_s / 4)
         return self._stage(
             engine, name, key, value, partition, timestamp, headers, schema, key_serializer, value_serializer
         )
