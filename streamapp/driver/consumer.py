@@ -24,6 +24,7 @@ from streamapp.driver.task import Task
 from streamapp.eos.fencing import still_seated
 from streamapp.eos.protocol import Membership
 from streamapp.errors import Fenced
+from streamapp.failpoints import failpoint
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
@@ -108,11 +109,13 @@ class GroupConsumer:
             return
         if still_seated(snapshot, self.membership):
             count = len(engine.owners)
+            failpoint("K14a")
             try:
                 await engine.commit_all()
             except Fenced as exc:
                 logger.warning("partitions lost while giving them up: %s", exc)
             else:
+                failpoint("K14b")
                 logger.info("gave up %d partitions, everything finished is committed", count)
         else:
             logger.warning("partitions lost: %s is no longer seated; what was open is dropped", snapshot)
@@ -136,6 +139,7 @@ class GroupConsumer:
         try:
             began = self._clock.monotonic()
             tasks = await self._prepare(partitions)
+            failpoint("K17")
             self.seek({partition: offset for task in tasks for partition, offset in task.offsets.items()})
             self._accepting = True
             self._engine.own(membership, tasks)
@@ -170,6 +174,8 @@ class GroupConsumer:
     def _hand_over(self, fetched: Mapping[Any, list[Any]]) -> None:
         owners = self._engine.owners
         full = []
+        if fetched:
+            failpoint("K0")
         for tp, records in fetched.items():
             partition = Partition(tp.topic, tp.partition)
             task = owners[partition]

@@ -25,6 +25,7 @@ from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.remedies import ContentRefused
 from streamapp.errors import Fenced, RecordError, StreamAppError, TransactionAborted
+from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
 
@@ -224,6 +225,8 @@ class Engine:
             if not self.tasks or self.membership is None:
                 return False
             self.gate.close()
+            if self.gate.running:
+                failpoint("K8b")
             if not await self.gate.drained(self._settings.transaction_timeout * BARRIER_SHARE):
                 held_by = ", ".join(str(unit) for task in self.tasks for unit in task.running)
                 await self._abort(f"an agent did not finish within the barrier: {held_by}")
@@ -249,6 +252,7 @@ class Engine:
             self.committed.update(offsets)
 
         try:
+            failpoint("K2")
             for changelog, store in stores.items():
                 topic, number = changelog
                 for key, value in store.changes():
@@ -266,6 +270,7 @@ class Engine:
         self.count("commits")
         self.count("events", self._finished)
         self._finished = 0
+        failpoint("K12")
         self._open()
         return True
 

@@ -13,6 +13,7 @@ from streamapp.clock import Clock
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.recovery import Progress, RestorePlan, restore, restore_plans
 from streamapp.errors import StateCorrupted
+from streamapp.failpoints import failpoint
 from streamapp.state import Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
 from streamapp.types import Partition
@@ -40,6 +41,7 @@ class ChangelogReader:
             store = self._stores[Partition(tp.topic, tp.partition)]
             store.restore(((r.key, r.value) for r in records if r.key is not None), records[-1].offset + 1)
             count += len(records)
+            failpoint("K16")
         return count
 
     async def position(self, changelog: Partition) -> int:

@@ -19,6 +19,7 @@ from mode.utils.futures import maybe_async
 from streamapp.driver.topic import Topic
 from streamapp.driver.unit import Unit, UnitMisuse, set_current_unit
 from streamapp.errors import ConfigurationError
+from streamapp.failpoints import failpoint
 
 #: Events between two turns of the event loop, so that a long backlog starves nobody.
 _TURN_EVERY = 256
@@ -73,6 +74,7 @@ class Stream(FaustStream):
                         self._done(unit)
                         continue
                 self.events_total += 1
+                failpoint("K1")
                 yield value
                 self._done(unit)
         finally:

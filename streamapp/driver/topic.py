@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from faust import topics
 
+from streamapp import failpoints
 from streamapp.driver.mailbox import Mailbox
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 
@@ -79,6 +80,8 @@ class Topic(topics.Topic):
         if not engine.producer.knows(name):
             required_unit(f"sending to {name}")
             await engine.producer.ensure(name)
+        if failpoints.ARMED:
+            await failpoints.pause("send")
         return self._stage(
             engine, name, key, value, partition, timestamp, headers, schema, key_serializer, value_serializer
         )
