@@ -11,11 +11,13 @@ import msgspec
 
 from streamapp import settings as settings_
 from streamapp.codec import Codec
+from streamapp.driver.agent import Agent
 from streamapp.driver.boot import SCHEME, EngineApp
-from streamapp.driver.schema import Partitioner, RecordSchema
+from streamapp.driver.schema import RecordSchema
 from streamapp.driver.stream import Stream
 from streamapp.driver.tables import Table, TableManager
 from streamapp.driver.topic import Topic
+from streamapp.eos.partitioner import Partitioner
 
 if TYPE_CHECKING:
     app: App
@@ -67,6 +69,7 @@ def _faust_options(settings: settings_.Settings) -> dict[str, Any]:
         "topic_disable_leader": True,
         "web_enabled": False,
         "autodiscover": ["agents", "tables"],
+        "Agent": Agent,
         "Topic": Topic,
         "Table": Table,
         "Stream": Stream,

@@ -12,8 +12,9 @@ import faust
 from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
 
+from streamapp.driver.agent import Outputs
 from streamapp.driver.engine import Engine
-from streamapp.driver.unit import current_unit
+from streamapp.driver.unit import UnitMisuse, current_unit
 from streamapp.errors import ConfigurationError
 
 SCHEME = "streamapp"
@@ -22,6 +23,10 @@ TRANSPORTS.aliases[SCHEME] = "streamapp.driver.transport:Transport"
 
 class BootStrategy(FaustBootStrategy):
     """Faust's services; the tables are the engine's."""
+
+    def kafka_producer(self) -> Iterable[Any]:
+        """None: Faust's producer is for what is sent outside of events, and starts when something is."""
+        return []
 
     def tables(self) -> Iterable[Any]:
         return [self.app.tables]
@@ -38,6 +43,18 @@ class EngineApp(faust.App):
     engine: Engine | None = None
     #: Why the worker ended, if it was an error.
     failure: BaseException | None = None
+    #: Seconds a worker waits at its start for a broker to answer.
+    broker_patience_s = 60.0
+    #: What agents sent in test contexts; None where none was opened.
+    outputs: Outputs | None = None
+
+    def begin_test(self) -> None:
+        """A test context is opened: nothing was sent yet, and every table is empty."""
+        if self.engine is not None:
+            raise UnitMisuse("a test context needs an app of its own: this one is a running worker's")
+        self.outputs = Outputs()
+        for table in self.tables.values():
+            table.forget()
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         """An agent raised: its event becomes a dead letter, and Faust's supervisor starts the agent again."""

@@ -24,7 +24,7 @@ from streamapp.eos.commit import commit
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.remedies import ContentRefused
-from streamapp.errors import Fenced, RecordError, StreamAppError, TransactionAborted
+from streamapp.errors import Fenced, InstanceFenced, RecordError, StreamAppError, TransactionAborted
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
@@ -264,9 +264,13 @@ class Engine:
         except TransactionAborted as exc:
             await self._abort(str(exc))
             return False
-        except Fenced:
+        except InstanceFenced:
             self.lose()
             raise
+        except Fenced as exc:
+            logger.warning("partitions lost: %s", exc)
+            await self._drop()
+            return False
         self.count("commits")
         self.count("events", self._finished)
         self._finished = 0
@@ -290,11 +294,25 @@ class Engine:
             offsets[partition] = offset
         return offsets
 
-    async def commit_all(self) -> None:
-        """Commit everything that has finished, before the partitions are given up. The gate stays closed."""
+    async def commit_all(self) -> bool:
+        """Commit everything that has finished, before the partitions are given up. No further event starts."""
         for task in self.tasks:
             task.stop_starting()
-        await self.commit()
+        return await self.commit()
+
+    async def drop(self) -> None:
+        """The seat is gone: nothing that is open has an effect, and no task is ours any more.
+
+        Raises `InstanceFenced` when somebody newer is this worker: it must not take the seat again (decision 5).
+        A commit under way is waited for, because a producer serves one at a time; it finds out by itself.
+        """
+        async with self._commit_lock:
+            await self._drop()
+
+    async def _drop(self) -> None:
+        if self.membership is not None:
+            self.lose()
+            await self.producer.confirm()
 
     def own(self, membership: Membership, tasks: list[Task]) -> None:
         """These tasks are ready, with their tables and the offsets they begin at: open the gate."""

@@ -1,7 +1,7 @@
 """Faust's stream over our tasks: an event is finished when the agent asks for the next one.
 
 The loop is synchronous between two events: the finished one starts its task's next event, which is in the mailbox
-before the loop looks. Channels that are no topics (`app.channel()`, `agent.test_context()`) are iterated by Faust.
+before the loop looks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from faust.exceptions import Skip
 from faust.streams import Stream as FaustStream
 from faust.streams import _current_event
+from faust.types import EventT
 from mode.utils.futures import maybe_async
 
 from streamapp.driver.topic import Topic
@@ -35,16 +36,42 @@ class Stream(FaustStream):
             self._mailbox = self.channel.mailbox(self.concurrency_index or 0)
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        if self._mailbox is None:
-            return super().__aiter__()
-        events = self._events()
+        events = self._events() if self._mailbox is not None else self._values()
         self._active_agens.add(events)
         return events
+
+    async def _values(self) -> AsyncIterator[Any]:
+        """What comes from a channel in memory or any other iterable: no task, no unit, nothing to commit."""
+        self._finalized = True
+        started_here = await self.maybe_start()
+        try:
+            async for item in self.channel:
+                event = item if isinstance(item, EventT) else None
+                self.current_event = event
+                _current_event.set(None if event is None else weakref.ref(event))
+                value = item if event is None else event.value
+                try:
+                    value = await self._processed(value)
+                except Skip:
+                    continue
+                self.events_total += 1
+                yield value
+                self.current_event = None
+        finally:
+            self._channel_stop_iteration(self.channel)
+            if started_here:
+                await self.stop()
+                self.service_reset()
+
+    async def _processed(self, value: Any) -> Any:
+        for processor in self._processors:
+            value = await maybe_async(processor(value))
+        return await self.on_merge(value)
 
     async def _events(self) -> AsyncIterator[Any]:
         self._finalized = True
         started_here = await self.maybe_start()
-        mailbox, processors, on_merge = self._mailbox, self._processors, self.on_merge
+        mailbox, processors = self._mailbox, self._processors
         joined = self.join_strategy is not None
         items, ref, turn = mailbox.items, weakref.ref, 0
         try:
@@ -67,9 +94,7 @@ class Stream(FaustStream):
                 value = event.value
                 if processors or joined:
                     try:
-                        for processor in processors:
-                            value = await maybe_async(processor(value))
-                        value = await on_merge(value)
+                        value = await self._processed(value)
                     except Skip:
                         self._done(unit)
                         continue

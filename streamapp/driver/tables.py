@@ -86,6 +86,10 @@ class Table(faust.Table):
             self._in_memory = MemoryState().open_partition(Identity(self.app.conf.id, self.name, 0, ""))
         return self._in_memory
 
+    def forget(self) -> None:
+        """Empty the table in memory, for the next test context."""
+        self._in_memory = None
+
     def _written(self, rows: StoreUnit) -> None:
         if self.app.engine is None:
             rows.merge()

@@ -27,11 +27,12 @@ from streamapp.driver.route import TopicRoute
 from streamapp.driver.task import Task
 from streamapp.driver.topic_setup import create_missing
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.connections import connect, security_options
+from streamapp.eos.connections import KafkaCluster, connect, security_options
+from streamapp.eos.patience import Patience
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import ListOffsets, OffsetOf
 from streamapp.eos.recovery import stable_offsets
-from streamapp.errors import ConfigurationError
+from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.failpoints import failpoint
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
@@ -80,7 +81,7 @@ class Consumer(Service):
         """Open the state directory, connect, fence older processes of this worker, join."""
         settings, app = self.app.settings, self.app
         self._state = _opened_state(settings)
-        cluster = self._cluster = await connect(settings.broker, security=security_options(settings))
+        cluster = self._cluster = await self._connected()
         name = settings.instance or getattr(self._state, "worker_id", None) or "memory"
         producer = Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
         await producer.start()
@@ -110,6 +111,21 @@ class Consumer(Service):
             crash=self._end,
         )
         app.engine = engine
+
+    async def _connected(self) -> KafkaCluster:
+        """A connection to the cluster; a broker that is still starting is waited for, and a line says so."""
+        settings = self.app.settings
+        patience = Patience(
+            SYSTEM_CLOCK,
+            f"connecting to Kafka at {settings.broker}",
+            limit_s=self.app.broker_patience_s,
+            on_limit=Unavailable,
+        )
+        while True:
+            try:
+                return await connect(settings.broker, security=security_options(settings))
+            except Unavailable as exc:
+                await patience.pause(str(exc).removesuffix("."))
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics, which exist from here on."""

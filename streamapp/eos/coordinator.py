@@ -50,6 +50,8 @@ class Coordinator:
         """Is somebody newer under this transactional id (decisions 5 and 7)? Returns with the next identity if not.
 
         Whatever was open is aborted by this. `InstanceFenced` if somebody is: this process ends and never rejoins.
+        One case looks the same and is none: the coordinator keeps the last epoch in memory only, so after a time-out
+        *and* a change of coordinator it answers 90 without any twin. Ending is safe then, too: the next start goes on.
         """
         self.transaction.apply(Event.OUSTED)
         await self._identify(self.transaction.identity)
