@@ -99,8 +99,12 @@ class GroupConsumer:
             await self._stop_preparing()
             await self._release()
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
+            self._closed = True
             self._crash(exc)
-            await asyncio.Event().wait()  # never rejoin: the worker is on its way down
+        if self._closed or self._engine.over:
+            # The worker is on its way down and must not take the seat again. aiokafka's routine of coordination ends
+            # by this and by nothing else: an error it would only log, and a callback that waits would hang its stop().
+            raise asyncio.CancelledError
 
     async def _release(self) -> None:
         engine = self._engine
