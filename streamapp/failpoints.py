@@ -9,7 +9,7 @@ A plan comes from the environment, and only a test harness sets it:
     FAULT_PLAN_HITS        a file the harness owns; each fault is written to it before it acts, which proves that
                            the point was reached
 
-The names of the points (K0 to K22) and what is right after a crash at each: `docs/crash-points.md`.
+The points (K0 to K22), what reaches each, and what came of a crash there: `docs/crash-report.md`.
 """
 
 from __future__ import annotations

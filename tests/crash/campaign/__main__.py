@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from campaign.catalogue import BY_NAME, POINTS, Way
-from campaign.cluster import Cluster
-from campaign.shot import Result, Shot
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from campaign.catalogue import BY_NAME, POINTS, Way
+from campaign.cluster import Cluster
+from campaign.shot import Result, Shot
 from streamapp.embedded.kafka import Kafka
 
 
@@ -72,7 +72,8 @@ def _line(result: Result) -> str:
     if result.passed:
         return f"PASS {result.point:5} {result.way:9} {result.seconds:5.1f} s"
     problems = "".join(f"\n     {problem}" for problem in result.problems)
-    return f"FAIL {result.point:5} {result.way:9} {result.seconds:5.1f} s{problems}\n     {result.again}\n     {result.directory}"
+    head = f"FAIL {result.point:5} {result.way:9} {result.seconds:5.1f} s{problems}"
+    return f"{head}\n     {result.again}\n     {result.directory}"
 
 
 def table(results: list[Result], seed: int) -> str:

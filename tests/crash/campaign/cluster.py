@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Sequence
 
-from campaign.transfers import Input
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
@@ -27,6 +26,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from campaign.transfers import Input
 from streamapp import settings as settings_
 from streamapp import topics
 
@@ -49,7 +49,8 @@ class Cluster:
 
     def make_topics(self, app: str) -> list[str]:
         """The contract's topics, empty, with the changelogs of `app`. What an earlier shot left is deleted."""
-        if leftover := [name for name in self._admin.list_topics(timeout=_ANSWER_S).topics if not name.startswith("__")]:
+        existing = self._admin.list_topics(timeout=_ANSWER_S).topics
+        if leftover := [name for name in existing if not name.startswith("__")]:
             for future in self._admin.delete_topics(leftover, operation_timeout=_ANSWER_S).values():
                 future.result(_ANSWER_S)
         wanted = topics.specs(settings_.Settings(broker=self.bootstrap, id=app, partitions=self.partitions), 1)
@@ -88,9 +89,7 @@ class Cluster:
     def ends(self, names: Sequence[str], isolation: IsolationLevel) -> dict[tuple[str, int], int]:
         """The high watermark (read uncommitted) or the last stable offset (read committed) of every partition."""
         asked = {
-            TopicPartition(name, number): OffsetSpec.latest()
-            for name in names
-            for number in range(self.partitions)
+            TopicPartition(name, number): OffsetSpec.latest() for name in names for number in range(self.partitions)
         }
         answers = self._admin.list_offsets(asked, isolation_level=isolation)
         return {(at.topic, at.partition): future.result(_ANSWER_S).offset for at, future in answers.items()}
@@ -134,13 +133,21 @@ class Cluster:
 
 
 class Feed:
-    """Sends the input: some at once, the rest beside the workers at a steady rate."""
+    """Sends the input: some at once, more beside the workers at a steady rate, the last of it behind the fault."""
 
-    def __init__(self, bootstrap: str, inputs: Sequence[Input], per_second: float) -> None:
+    def __init__(self, bootstrap: str, inputs: Sequence[Input], per_second: float, behind: int) -> None:
         self._producer = Producer(
-            {"bootstrap.servers": bootstrap, "enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 5}
+            {
+                "bootstrap.servers": bootstrap,
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "log_level": 0,
+            }
         )
         self._inputs = list(inputs)
+        self._held_from = len(self._inputs) - behind
+        self._faulted = threading.Event()
         self._next = 0
         self._pause_s = 1 / per_second
         self._thread = threading.Thread(target=self._rest, name="feed", daemon=True)
@@ -157,17 +164,24 @@ class Feed:
 
     def join(self) -> None:
         """Wait until everything is acknowledged."""
+        self.go_on()
         self._thread.join(60)
         if self._thread.is_alive() or self._problem is not None:
             raise RuntimeError(f"the feed did not finish: {self._problem}")
 
+    def go_on(self) -> None:
+        """The fault has happened: send the last of it, too."""
+        self._faulted.set()
+
     def _rest(self) -> None:
         try:
             while self._next < len(self._inputs):
+                if self._next >= self._held_from and not self._faulted.wait(120):
+                    raise TimeoutError("no fault within 120 s")
                 self._send(10)
                 time.sleep(self._pause_s * 10)
             self.first(0)
-        except BaseException as exc:
+        except Exception as exc:  # noqa: BLE001 - told by join()
             self._problem = exc
 
     def _send(self, count: int) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from campaign.cluster import Cluster
-from campaign.transfers import Input
 from confluent_kafka import IsolationLevel, Message
 from rocksdict import AccessType, Options, Rdict
+
+from campaign.cluster import Cluster
+from campaign.transfers import Input
 
 Table = dict[bytes, bytes]
 
@@ -53,12 +54,12 @@ def _outcomes(inputs: Sequence[Input], by_topic: dict[str, list[Message]]) -> li
     letters = Counter(message.value() for message in by_topic["transfer-dlt"])
     found = []
     for item in inputs:
-        debits, credits = legs.pop(f"{item.event_id}:debit", 0), legs.pop(f"{item.event_id}:credit", 0)
+        debited, credited = legs.pop(f"{item.event_id}:debit", 0), legs.pop(f"{item.event_id}:credit", 0)
         refusals, dead = refused.pop(item.event_id, 0), letters.pop(item.value, 0)
         wanted = ((0, 0, 0, 1),) if item.bad else ((1, 1, 0, 0), (0, 0, 1, 0))
-        if (debits, credits, refusals, dead) not in wanted:
+        if (debited, credited, refusals, dead) not in wanted:
             found.append(
-                f"{item.event_id}: {debits} debits, {credits} credits, {refusals} refusals, {dead} dead letters"
+                f"{item.event_id}: {debited} debits, {credited} credits, {refusals} refusals, {dead} dead letters"
             )
     strangers = [*legs, *refused, *map(str, letters)] + [str(letter.value()) for letter in by_topic["balances-dlt"]]
     return found + [f"{name}: an effect without a transfer" for name in strangers]

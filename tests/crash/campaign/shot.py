@@ -17,11 +17,10 @@ from campaign.catalogue import Point, Way
 from campaign.cluster import Cluster, Feed
 from campaign.transfers import transfers
 from campaign.worker import SESSION_TIMEOUT_S, Worker, wait_until
-
 from streamapp.audit import audit
 
-#: Input of a shot, how much of it lies there before the first worker, and the rate of the rest.
-TRANSFERS, BEFOREHAND, PER_SECOND = 600, 90, 220.0
+#: Input of a shot, how much of it lies there before the first worker and comes behind the fault, and the rate.
+TRANSFERS, BEFOREHAND, BEHIND, PER_SECOND = 600, 90, 150, 220.0
 HIT_S = 30.0
 FIRST_COMMIT_S = 30.0
 CONSUMED_S = 40.0
@@ -80,7 +79,7 @@ class Shot:
         began = time.monotonic()
         try:
             self._run()
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the shot failed by it
             self._problem(f"{type(exc).__name__}: {exc}")
         finally:
             for worker in self._workers:
@@ -106,14 +105,15 @@ class Shot:
         point, way = self._point, self._way
         self._cluster.make_topics(self._app)
         inputs = transfers(self._random, TRANSFERS)
-        feed = Feed(self._cluster.bootstrap, inputs, PER_SECOND)
-        feed.first(BEFOREHAND)
+        feed = Feed(self._cluster.bootstrap, inputs, PER_SECOND, BEHIND)
+        feed.first(BEFOREHAND * (3 if point.after_another else 1))
         state = "state-0"
         if point.after_another:
             self._history()
             state = "state-1" if point.empties_first else state
         victim = self._start(VICTIM, state, point.plan(way, self._random))
         stopped = self._provoke(victim, feed)
+        feed.go_on()
         if stopped:
             owners = self._go_on(victim)
             feed.join()
@@ -126,10 +126,10 @@ class Shot:
 
     def _history(self) -> None:
         """An earlier worker of the same name does some work and is killed in the middle of a transaction."""
-        plan = [{"point": "K9", "action": "kill", "nth": 3}]
+        plan = [{"point": "K9", "action": "kill", "nth": 2}]
         earlier = self._start(VICTIM, "state-0", plan)
         if not wait_until(lambda: earlier.exit_code is not None, HIT_S):
-            raise TimeoutError("the earlier worker did not come to its third commit")
+            raise TimeoutError("the earlier worker did not come to its second commit")
 
     def _provoke(self, victim: Worker, feed: Feed) -> bool:
         """Whatever brings the worker to its point, under load. Whether it stopped there."""
