@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import uuid
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -32,10 +33,12 @@ from streamapp.driver.topic_setup import create, create_missing
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.connections import KafkaCluster, connect, security_options
 from streamapp.eos.patience import Patience
+from streamapp.eos.plain import PlainProducer
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import OffsetOf
 from streamapp.eos.recovery import listed_offsets, stable_offsets
 from streamapp.errors import ConfigurationError, Unavailable
+from streamapp.failpoints import failpoint
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
 from streamapp.topics import inbox_changelog_spec
@@ -90,8 +93,7 @@ class Consumer(Service):
         settings, app = self.app.settings, self.app
         self._state = _opened_state(settings)
         cluster = self._cluster = await self._connected()
-        name = settings.instance or getattr(self._state, "worker_id", None) or "memory"
-        producer = Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
+        producer = self._new_producer(cluster)
         await producer.start()
         engine = self._engine = Engine(settings, producer, SYSTEM_CLOCK, crash=self.end)
         self._consumer = aiokafka.AIOKafkaConsumer(
@@ -131,6 +133,13 @@ class Consumer(Service):
                 return await connect(settings.broker, security=security_options(settings))
             except Unavailable as exc:
                 await patience.pause(str(exc).removesuffix("."))
+
+    def _new_producer(self, cluster: KafkaCluster) -> Producer:
+        settings = self.app.settings
+        if settings.processing_guarantee == "at_least_once":
+            return PlainProducer(cluster, limit_s=settings.transaction_timeout)
+        name = settings.instance or getattr(self._state, "worker_id", None) or f"memory-{uuid.uuid4()}"
+        return Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics, which exist from here on. What cannot be ends the worker."""
@@ -190,6 +199,7 @@ class Consumer(Service):
         """Let running events finish and commit them; no further one starts. Called before the agents are stopped."""
         if self._group is not None:
             await self._group.close()
+        failpoint("K22")
         if self._engine is not None and self._engine.membership is not None:
             await self._engine.commit_all()
 
@@ -232,7 +242,9 @@ class Consumer(Service):
         consumed = {partition.topic for partition in partitions}
         for topic in app.declared_topics.keys() | consumed | {name + dead_letter.SUFFIX for name in consumed}:
             await producer.ensure(topic)
+        failpoint("K15a")
         offsets = await self._starting_offsets(partitions)
+        failpoint("K15b")
         tasks: dict[tuple[int, int], Task] = {}
         for partition in sorted(partitions):
             count = (await producer.ensure(partition.topic)).partition_count

@@ -15,6 +15,7 @@ import aiokafka.errors
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.conn import create_conn
 from aiokafka.protocol.admin import DescribeConfigsRequest
+from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
@@ -31,6 +32,8 @@ from streamapp.eos.protocol import (
     ListedOffset,
     ListOffsets,
     ListOffsetsAnswer,
+    OffsetCommit,
+    OffsetCommitAnswer,
     OffsetFetch,
     OffsetFetchAnswer,
     OffsetOf,
@@ -42,6 +45,7 @@ from streamapp.eos.protocol import (
 )
 from streamapp.eos.remedies import REMEDIES, Remedy
 from streamapp.errors import ConfigurationError, Unavailable
+from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
 
@@ -183,6 +187,21 @@ class KafkaCluster:
         self._learn(answer.values())
         return answer
 
+    async def commit_plain_offsets(self, request: OffsetCommit) -> OffsetCommitAnswer:
+        """At least once: the group's own commit, outside of any transaction."""
+        seat = request.membership
+        error, node = await self._coordinator(CoordinationType.GROUP, seat.group)
+        if error != Code.NONE:
+            return dict.fromkeys(request.offsets, error)
+        topics: dict[str, list[tuple[int, int, str]]] = {}
+        for (topic, number), offset in request.offsets.items():
+            topics.setdefault(topic, []).append((number, offset, ""))
+        commit = OffsetCommitRequest(seat.group, seat.generation, seat.member_id, -1, list(topics.items()))
+        response = await self._send(node, commit)
+        answer = {Partition(topic, number): code for topic, rows in response.topics for number, code in rows}
+        self._learn(answer.values())
+        return answer
+
     async def end_transaction(self, request: EndTxn) -> EndTxnAnswer:
         error, node = await self._coordinator(CoordinationType.TRANSACTION, request.transactional_id)
         if error != Code.NONE:
@@ -218,8 +237,12 @@ class KafkaCluster:
         return listed
 
     async def _send(self, node: int, request: Any) -> Any:
+        name = type(request).__name__
         try:
-            return await self._client.send(node, request)
+            failpoint(f"send {name}")
+            answer = await self._client.send(node, request)
+            failpoint(f"answer {name}")
+            return answer
         except _LOST as exc:
             # What was learnt through a broken connection may be out of date: coordinators move when a node dies.
             self._forget_node(node)
