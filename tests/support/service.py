@@ -199,9 +199,10 @@ class Service:
         finally:
             consumer.close()
 
-    def audit(self, wait_s: float = BOUND_S) -> Report:
+    def audit(self, config: dict[str, str] | None = None, timeout_s: float = 10.0) -> Report:
         """The verdict once everything that was fed is consumed."""
-        return audit({"bootstrap.servers": self.bootstrap}, group=self.id, topics=self.topics, wait_s=wait_s)
+        config = config or {"bootstrap.servers": self.bootstrap}
+        return audit(config, group=self.id, topics=self.topics, wait_s=BOUND_S, timeout_s=timeout_s)
 
     def assert_pass(self) -> Report:
         report = self.audit()
