@@ -94,7 +94,7 @@ class GroupConsumer:
     async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
         """Give up what is owned: committed if the seat still stands, dropped if it does not."""
         try:
-            self._accepting = False
+            self._stop_accepting()
             await self._stop_preparing()
             await self._release()
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
@@ -148,6 +148,10 @@ class GroupConsumer:
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
             self._crash(exc)
 
+    def _stop_accepting(self) -> None:
+        self._accepting = False
+        self._engine.stop_reading()
+
     async def _stop_preparing(self) -> None:
         if self._preparing is not None:
             self._preparing.cancel()
@@ -192,7 +196,7 @@ class GroupConsumer:
 
     async def close(self) -> None:
         """Stop preparing; the consumer itself belongs to whoever made it."""
-        self._accepting = False
+        self._stop_accepting()
         await self._stop_preparing()
 
 
