@@ -52,6 +52,9 @@ class EngineApp(faust.App):
         """End the worker with this error."""
         self.consumer.end(exc)
 
+    def _create_directories(self) -> None:
+        """Nothing: the state directory is the engine's, and Faust's own would lie empty in the current directory."""
+
     def refuse(self, problem: str) -> None:
         """Something declared cannot be done exactly once: the worker will not start, and say it with all the others."""
         self.refusals.append(problem)
