@@ -14,10 +14,11 @@ from streamapp.codec import Codec
 from streamapp.driver.agent import Agent
 from streamapp.driver.boot import SCHEME, EngineApp
 from streamapp.driver.options import adopt
-from streamapp.driver.schema import Partitioner, RecordSchema
+from streamapp.driver.schema import RecordSchema
 from streamapp.driver.stream import Stream
 from streamapp.driver.tables import Table, TableManager
 from streamapp.driver.topic import Topic
+from streamapp.eos.partitioner import Partitioner
 
 if TYPE_CHECKING:
     app: App

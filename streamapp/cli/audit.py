@@ -153,6 +153,11 @@ def show(report: Report) -> None:
         _violations(report, name, count)
     for note in report.notes:
         _line(note)
+    show_verdict(report)
+
+
+def show_verdict(report: Report) -> None:
+    """PASS, FAIL or UNKNOWN in one line, and why nothing could be judged."""
     output.out.print(str(report.verdict), style=_LOOK[report.verdict], end="  ")
     _line(_sentence(report))
     for reason in report.reasons if report.verdict is Verdict.UNKNOWN else ():

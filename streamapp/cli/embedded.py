@@ -50,7 +50,7 @@ def up(
     They listen on 127.0.0.1 only and keep their data in DIR. Without --detach they run until Ctrl-C.
     Exit codes: 0 they served, 1 one could not start or ended by itself, 2 misuse (port taken, servers run in DIR).
     """
-    with _fetching() as on_progress, _interruptible():
+    with fetching() as on_progress, interruptible():
         wanted = Servers(
             data_dir,
             nodes=nodes,
@@ -89,7 +89,7 @@ def _start(wanted: Servers) -> None:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """SIGTERM and SIGHUP (the terminal went away) are like Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -107,7 +107,7 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _fetching() -> Iterator[jars.OnProgress]:
+def fetching() -> Iterator[jars.OnProgress]:
     """A bar while jars are fetched; in a pipe one line when it begins and one when it is done."""
     bar = Progress(
         TextColumn("fetching Kafka (once)"),
@@ -158,7 +158,7 @@ def down(data_dir: DataDir = servers.DATA_DIR, json: output.JsonOption = False) 
 
     Exit codes: 0 nothing runs there any more, 1 something could not be stopped.
     """
-    with _interruptible():
+    with interruptible():
         stopped = servers.down(data_dir)
     if json:
         output.emit_json({"data_dir": str(data_dir.absolute()), "stopped": stopped})

@@ -12,8 +12,9 @@ the next one. Here the coroutine of an actor is only begun again, in the same as
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable, Iterator
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from faust.agents.actor import Actor
 from faust.agents.agent import Agent as FaustAgent
@@ -29,8 +30,39 @@ class AgentEnded(StreamAppError):
     """An agent's function ended or raised where no event is to blame. The worker ends; nothing is lost."""
 
 
+class Output(NamedTuple):
+    """A record that an agent sent in a test context, as the agent gave it."""
+
+    topic: str
+    key: Any
+    value: Any
+    partition: int | None
+    headers: Any
+
+
+class Outputs(list[Output]):
+    """What the agents of an app sent in test contexts, in order."""
+
+    def of(self, topic: str) -> list[Any]:
+        """The values sent to one topic."""
+        return [output.value for output in self if output.topic == topic]
+
+
 class Agent(FaustAgent):
     """See the module."""
+
+    logger = logging.getLogger("faust.agents")
+
+    def test_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Faust's test context, without a broker: sends are kept in `app.outputs`, tables and inbox in memory.
+
+        Contexts of one app share them, one after the other too, as if the worker had been started again;
+        `app.forget_tests()` empties them.
+
+        Example: `async with agent.test_context() as context: await context.put(value)`
+        """
+        self.app.begin_test()
+        return super().test_context(*args, **kwargs)
 
     def problems(self) -> Iterator[str]:
         """What of its declaration cannot be done exactly once, each with what to use instead."""

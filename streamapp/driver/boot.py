@@ -12,7 +12,10 @@ import faust
 from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
 
+from streamapp.delivery.inbox import TABLE as INBOX
+from streamapp.driver.agent import Outputs
 from streamapp.driver.engine import Engine
+from streamapp.driver.inbox import InboxTable
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
 from streamapp.errors import ConfigurationError
 from streamapp.types import Partition
@@ -26,6 +29,10 @@ _WHERE_ROWS_ARE = "keep a Table, and look its rows up where they are: group_by()
 
 class BootStrategy(FaustBootStrategy):
     """Faust's services; the tables are the engine's."""
+
+    def kafka_producer(self) -> Iterable[Any]:
+        """None: Faust's producer is for what is sent outside of events, and starts when something is."""
+        return []
 
     def tables(self) -> Iterable[Any]:
         return [self.app.tables]
@@ -42,6 +49,23 @@ class EngineApp(faust.App):
     engine: Engine | None = None
     #: Why the worker ended, if it was an error.
     failure: BaseException | None = None
+    #: Seconds a worker waits at its start for a broker to answer.
+    broker_patience_s = 60.0
+    #: What agents sent in test contexts; None where none was opened.
+    outputs: Outputs | None = None
+
+    def begin_test(self) -> None:
+        """A test context is made: sends are collected from here on, tables and inbox live in memory."""
+        if self.engine is not None:
+            raise UnitMisuse("a test context needs an app of its own: this one is a running worker's")
+        if self.outputs is None:
+            self.outputs = Outputs()
+
+    def forget_tests(self) -> None:
+        """Empty `outputs`, tables and inbox, so that the next test begins anew."""
+        self.outputs = None
+        for table in self.tables.values():
+            table.forget()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: What was declared and cannot be done exactly once, each with what to use instead.
@@ -54,6 +78,40 @@ class EngineApp(faust.App):
 
     def _create_directories(self) -> None:
         """Nothing: the state directory is the engine's, and Faust's own would lie empty in the current directory."""
+
+    def use_inbox(self) -> InboxTable:
+        """The app's table of marks, made when its first inbox asks for it."""
+        table = self.tables.get(INBOX)
+        if table is None:
+            table = self._added(InboxTable(self, self.settings.inbox_retention))
+        if not isinstance(table, InboxTable):
+            raise ConfigurationError(f"The name {INBOX} is the inbox's. Call your own table something else.")
+        return table
+
+    def _added(self, table: Any) -> Any:
+        """Add a table of the app's own, which needs no declaration."""
+        try:
+            return self.tables.add(table)
+        except RuntimeError as exc:
+            raise ConfigurationError(
+                f"The table {table.name} is first needed by an agent that is running already. Use the decorator, or "
+                "call it before the agent awaits anything."
+            ) from exc
+
+    def agent(self, channel: Any = None, **options: Any) -> Any:
+        """Faust's `agent`; one with `@inbox` brings the app's table of marks with it."""
+        decorate = super().agent(channel, **options)
+
+        def declare(fun: Any) -> Any:
+            agent = decorate(fun)
+            rule = getattr(fun, "inbox_rule", None)
+            if rule is not None:
+                codec = getattr(getattr(channel, "schema", None), "codec", None)
+                rule.check(getattr(codec, "record_type", None), agent.name)
+                self.use_inbox().agents.append(agent)
+            return agent
+
+        return declare
 
     def refuse(self, problem: str) -> None:
         """Something declared cannot be done exactly once: the worker will not start, and say it with all the others."""
@@ -70,7 +128,7 @@ class EngineApp(faust.App):
         """An agent raised inside an event, which becomes a dead letter."""
         unit = current_unit()
         assert self.engine is not None and unit is not None
-        self.engine.failed(unit, exc)
+        self.engine.failed(unit, exc, agent.name)
 
     def _on_autodiscovery_error(self, name: str) -> None:
         """A worker without one of its agents would leave that agent's work undone and say nothing: do not start."""

@@ -17,6 +17,8 @@ from typing import Protocol
 from streamapp.clock import Clock
 from streamapp.codec import RECORD_BYTES_MAX
 from streamapp.delivery.dead_letter import Source, dead_letter
+from streamapp.delivery.inbox import TABLE as INBOX
+from streamapp.delivery.inbox import Status
 from streamapp.driver.gate import Gate
 from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
@@ -52,6 +54,9 @@ class Consumer(Protocol):
 
     def position(self, partition: Partition) -> int | None:
         """The next offset to be fetched; control records and aborted ones are behind it."""
+
+    def at_end(self, partition: Partition) -> bool:
+        """Whether the last fetch found nothing more, so that what is still to come was appended after it."""
 
 
 class Engine:
@@ -103,8 +108,11 @@ class Engine:
         self._finished += 1
         self._look_at_the_clock()
 
-    def failed(self, unit: Unit, error: BaseException) -> None:
-        """Replace a unit's effects by its dead letter; a failed batch runs again one event at a time."""
+    def failed(self, unit: Unit, error: BaseException, agent: str | None = None) -> None:
+        """Replace a unit's effects by its dead letter, and by a FAILED mark where `agent` has an inbox.
+
+        A failed batch runs again one event at a time.
+        """
         if not unit.live:
             return
         task: Task = unit.task
@@ -122,10 +130,17 @@ class Engine:
             record.value,
             tuple(record.headers),
         )
-        letter = dead_letter(source, error, group=self._settings.id, attempts=1, size_max=DEAD_LETTER_BYTES_MAX)
+        entries = [(key, mark) for name, key, mark in unit.entries or () if name == agent]
+        attempts = max((mark.attempts for _, mark in entries), default=1)
+        letter = dead_letter(source, error, group=self._settings.id, attempts=attempts, size_max=DEAD_LETTER_BYTES_MAX)
         unit.give_up()
         unit.sends.append((letter.topic, letter.partition, letter.key, letter.value, letter.headers, None))  # type: ignore[arg-type]
         unit.stores.clear()
+        if entries:
+            store = task.stores[INBOX]
+            rows = unit.stores[store] = store.begin()
+            for key, mark in entries:
+                rows.set(key, mark._replace(status=Status.FAILED).pack())
         self.count("dead_letters")
         if not isinstance(error, RecordError):
             logger.error(
@@ -255,6 +270,8 @@ class Engine:
         assert self.membership is not None
 
         def settle(written: Mapping[Partition, Written]) -> None:
+            for task in self.tasks:
+                task.keep_time(self._at_end)
             for changelog, store in stores.items():
                 store.commit(written[changelog].next_offset)
             self.committed.update(offsets)
@@ -280,6 +297,9 @@ class Engine:
         self._timers.clear()
         self._open()
         return True
+
+    def _at_end(self, partition: Partition) -> bool:
+        return self.consumer is not None and self.consumer.at_end(partition)
 
     def _offsets(self) -> dict[Partition, int]:
         """What to commit. A partition with nothing buffered is read up to its position, past control records."""

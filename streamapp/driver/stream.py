@@ -1,7 +1,7 @@
 """Faust's stream over our tasks: an event is finished when the agent asks for the next one.
 
 The loop is synchronous between two events: the finished one starts its task's next event, which is in the mailbox
-before the loop looks. Channels that are no topics (`app.channel()`, `agent.test_context()`) are iterated by Faust.
+before the loop looks.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any, NoReturn
 from faust.exceptions import Skip
 from faust.streams import Stream as FaustStream
 from faust.streams import _current_event, maybe_forward
+from faust.types import EventT
 from faust.types.models import FieldDescriptorT
 from mode.utils.futures import maybe_async
 
+from streamapp.driver.inbox import Inbox
 from streamapp.driver.topic import Topic
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, given_up, set_current_unit
-from streamapp.errors import ConfigurationError
+from streamapp.errors import ConfigurationError, RecordError
 
 #: Events between two turns of the event loop, so that a long backlog starves nobody.
 _TURN_EVERY = 256
@@ -31,17 +33,45 @@ class Stream(FaustStream):
     def __init__(self, channel: Any, **kwargs: Any) -> None:
         super().__init__(channel, **kwargs)
         self._mailbox: Any = None
+        #: Asked before an event is handed out; set by `inbox()`.
+        self.inbox: Inbox | None = None
         self._source: Repartition | None = None
         if isinstance(self.channel, Topic):
             self._mailbox = self.channel.mailbox(self.concurrency_index or 0)
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return super().__aiter__() if self._mailbox is None else self._events()
+        if self._mailbox is not None:
+            return self._events()
+        return self._values() if self.inbox is None else self.inbox.over_channel(self._values(), self)
+
+    async def _values(self) -> AsyncIterator[Any]:
+        """What comes from a channel in memory (`agent.test_context()`) or any other iterable: nothing to commit."""
+        self._finalized = True
+        started_here = await self.maybe_start()
+        try:
+            async for item in self.channel:
+                event = item if isinstance(item, EventT) else None
+                self.current_event = event
+                _current_event.set(None if event is None else weakref.ref(event))
+                value = item if event is None else event.value
+                try:
+                    for processor in self._processors:
+                        value = await maybe_async(processor(value))
+                except Skip:
+                    continue
+                self.events_total += 1
+                yield value
+                self.current_event = None
+        finally:
+            self._channel_stop_iteration(self.channel)
+            if started_here:
+                await self.stop()
+                self.service_reset()
 
     async def _events(self) -> AsyncIterator[Any]:
         # Nothing is left to do when the iteration ends, so it does not matter when Python closes an abandoned one.
         worker = self._begin()
-        mailbox, processors = self._mailbox, self._processors
+        mailbox, processors, inbox = self._mailbox, self._processors, self.inbox
         items, ref, turn = mailbox.items, weakref.ref, 0
         while True:
             if not items:
@@ -55,6 +85,8 @@ class Stream(FaustStream):
                 continue
             unit, event = items.popleft()
             if not unit.live:
+                continue
+            if inbox is not None and not self._admitted(inbox, unit, [event]):
                 continue
             set_current_unit(unit)
             unit.workers.append(worker)
@@ -81,6 +113,17 @@ class Stream(FaustStream):
                 stream._source.start(self.app)
             stream = stream._prev
         return asyncio.current_task()
+
+    def _admitted(self, inbox: Inbox, unit: Unit, events: list[Any]) -> list[Any]:
+        """The events that are to run. When there are none the delivery is over: all repeats, or a conflict."""
+        try:
+            fresh = [event for event in events if inbox.admit(unit, event)]
+        except RecordError as exc:
+            self.app.engine.failed(unit, exc)
+            return []
+        if not fresh:
+            unit.done()
+        return fresh
 
     def _done(self, unit: Unit, worker: Any) -> None:
         self.current_event = None
@@ -129,6 +172,10 @@ class Stream(FaustStream):
             if not unit.live:
                 continue
             events = item if isinstance(item, list) else [item]
+            if self.inbox is not None:
+                events = self._admitted(self.inbox, unit, events)
+                if not events:
+                    continue
             set_current_unit(unit)
             unit.workers.append(worker)
             batch = await self._processed(events)
@@ -250,6 +297,6 @@ class Repartition:
                 unit = current_unit()
                 if unit is None:
                     raise
-                app.engine.failed(unit, exc)
+                app.engine.failed(unit, exc, self._stream.inbox.agent if self._stream.inbox else None)
             finally:
                 set_current_unit(None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -21,21 +22,25 @@ from mode import Service
 
 from streamapp.clock import SYSTEM_CLOCK
 from streamapp.delivery import dead_letter
+from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.consumer import GroupConsumer
 from streamapp.driver.engine import Engine
+from streamapp.driver.inbox import InboxTable, one_count
 from streamapp.driver.restore import State, restored_stores
 from streamapp.driver.route import TopicRoute
 from streamapp.driver.task import Task
-from streamapp.driver.topic_setup import create_missing
+from streamapp.driver.topic_setup import create, create_missing
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.connections import KafkaCluster, connect, security_options
+from streamapp.eos.patience import Patience
 from streamapp.eos.plain import PlainProducer
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import OffsetOf
 from streamapp.eos.recovery import listed_offsets, stable_offsets
-from streamapp.errors import ConfigurationError
+from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
+from streamapp.topics import inbox_changelog_spec
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
@@ -69,6 +74,8 @@ class Consumer(Service):
         self.transport = transport
         self.app = transport.app
         self.flow_active = True
+        #: Faust's iteration of channels in memory looks here; no message of a topic ever is.
+        self._unacked_messages: set[Any] = set()
         self._cluster: Cluster | None = None
         self._state: State | None = None
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
@@ -84,11 +91,10 @@ class Consumer(Service):
         """Open the state directory, connect, fence older processes of this worker, join."""
         settings, app = self.app.settings, self.app
         self._state = _opened_state(settings)
-        cluster = self._cluster = await connect(settings.broker, security=security_options(settings))
+        cluster = self._cluster = await self._connected()
         producer = self._new_producer(cluster)
         await producer.start()
         engine = self._engine = Engine(settings, producer, SYSTEM_CLOCK, crash=self.end)
-        engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
         self._consumer = aiokafka.AIOKafkaConsumer(
             group_id=settings.id,
             group_instance_id=settings.instance,
@@ -112,6 +118,21 @@ class Consumer(Service):
         )
         app.engine = engine
 
+    async def _connected(self) -> KafkaCluster:
+        """A connection to the cluster; a broker that is still starting is waited for, and a line says so."""
+        settings = self.app.settings
+        patience = Patience(
+            SYSTEM_CLOCK,
+            f"connecting to Kafka at {settings.broker}",
+            limit_s=self.app.broker_patience_s,
+            on_limit=Unavailable,
+        )
+        while True:
+            try:
+                return await connect(settings.broker, security=security_options(settings))
+            except Unavailable as exc:
+                await patience.pause(str(exc).removesuffix("."))
+
     def _new_producer(self, cluster: KafkaCluster) -> Producer:
         settings = self.app.settings
         if settings.processing_guarantee == "at_least_once":
@@ -120,13 +141,20 @@ class Consumer(Service):
         return Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
 
     async def subscribe(self, topics: Iterable[str]) -> None:
-        """Join the group for these topics, which exist from here on."""
+        """Join the group for these topics, which exist from here on. What cannot be ends the worker."""
+        try:
+            await self._subscribe(topics)
+        except ConfigurationError as exc:
+            self.end(exc)
+
+    async def _subscribe(self, topics: Iterable[str]) -> None:
         assert self._consumer is not None and self._group is not None and self._engine is not None
         names = sorted(topics)
         if names == self._subscribed:
             return  # to subscribe anew would rebalance the group for nothing
         self._subscribed = names
         app = self.app
+        tables = [table for table in app.tables.values() if not isinstance(table, InboxTable)]
         declared = dict(app.declared_topics)
         for channel in app.topics:  # streams made by group_by() say how many partitions they want
             declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
@@ -134,9 +162,10 @@ class Consumer(Service):
             app.settings,
             declared=declared,
             consumed=names,
-            changelogs={table.changelog_topic_name: table.partitions for table in app.tables.values()},
+            changelogs={table.changelog_topic_name: table.partitions for table in tables},
             client_options=self._client_options(),
         )
+        await self._create_task_changelogs()
         first = not self._work
         self._consumer.subscribe(names, listener=_Listener(self._group))
         if first:
@@ -145,6 +174,19 @@ class Consumer(Service):
                 asyncio.create_task(self._guarded(self._group.run()), name="streamapp-fetch"),
                 asyncio.create_task(self._engine.run(), name="streamapp-commit"),
             ]
+
+    async def _create_task_changelogs(self) -> None:
+        """Changelogs of the app's own tables, with as many partitions as the topics whose events they belong to."""
+        settings, engine = self.app.settings, self._engine
+        assert engine is not None
+        inbox = self.app.tables.get(INBOX)
+        if isinstance(inbox, InboxTable) and inbox.topics:
+            counts = {topic: (await engine.producer.ensure(topic)).partition_count for topic in inbox.topics}
+            name, partitions = inbox.changelog_topic_name, one_count(counts)
+            await create(
+                lambda brokers: {name: inbox_changelog_spec(settings, brokers, name, partitions)},
+                self._client_options(),
+            )
 
     async def _guarded(self, work: Any) -> None:
         try:
@@ -232,6 +274,8 @@ class Consumer(Service):
     async def _restore(self, tasks: Mapping[tuple[int, int], Task]) -> None:
         engine, cluster, state, app = self._engine, self._cluster, self._state, self.app
         assert engine is not None and cluster is not None and state is not None
+        engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
+        retentions_s = {name: math.ceil(t.retention_s) for name, t in app.tables.items() if isinstance(t, InboxTable)}
         wanted: dict[Partition, Identity] = {}
         owner: dict[Partition, tuple[Task, str]] = {}
         for table, changelog in engine.changelogs.items():
@@ -243,7 +287,9 @@ class Consumer(Service):
                     owner[log] = (task, table)
         for log in self._stores.keys() - wanted.keys():
             self._stores.pop(log).close()
-        self._stores = await restored_stores(wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores)
+        self._stores = await restored_stores(
+            wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores, retentions_s
+        )
         for log, store in self._stores.items():
             task, table = owner[log]
             task.stores[table] = store

@@ -18,6 +18,7 @@ from aiokafka.protocol.types import (
     CompactArray,
     CompactBytes,
     CompactString,
+    Int8,
     Int16,
     Int32,
     Int64,
@@ -151,6 +152,19 @@ class ProduceRequest_v12(RequestStruct):  # noqa: N801
         ),
         _TAGS,
     )
+
+    def encode(self) -> bytes:
+        """As the schema says, but every batch is copied once: level by level it took 4 ms for 2 MB of records."""
+        parts = [_TEXT.encode(self.transactional_id), Int16.encode(self.acks), Int32.encode(self.timeout_ms)]
+        parts.append(UnsignedVarInt32.encode(len(self.topics) + 1))
+        for name, partitions, tags in self.topics:
+            parts += _TEXT.encode(name), UnsignedVarInt32.encode(len(partitions) + 1)
+            for number, records, partition_tags in partitions:
+                parts += Int32.encode(number), UnsignedVarInt32.encode(len(records) + 1), records
+                parts.append(TaggedFields.encode(partition_tags))
+            parts.append(TaggedFields.encode(tags))
+        parts.append(TaggedFields.encode(self.tags))
+        return b"".join(parts)
 
 
 class ProduceRequest(Request[ProduceRequest_v12]):
@@ -397,3 +411,69 @@ def _finalized(tags: Mapping[int, bytes]) -> dict[str, int]:
         Int16.decode(field)  # the lowest level, which says nothing about what is on
         TaggedFields.decode(field)
     return levels
+
+
+class NewestOffsetResponse_v7(Response):  # noqa: N801
+    API_KEY = 2
+    API_VERSION = 7
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("name", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("index", Int32),
+                        ("error_code", Int16),
+                        ("timestamp", Int64),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        _TAGS,
+                    ),
+                ),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class NewestOffsetRequest_v7(RequestStruct):  # noqa: N801
+    """ListOffsets from the version on that knows the newest record (KIP-734)."""
+
+    API_KEY = 2
+    API_VERSION = 7
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = NewestOffsetResponse_v7
+    SCHEMA = Schema(
+        ("replica_id", Int32),
+        ("isolation_level", Int8),
+        (
+            "topics",
+            CompactArray(
+                ("name", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(("index", Int32), ("current_leader_epoch", Int32), ("timestamp", Int64), _TAGS),
+                ),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class NewestOffsetRequest(Request[NewestOffsetRequest_v7]):
+    API_KEY = 2
+
+    def __init__(self, topics: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: Any) -> Any:
+        nested = [
+            (topic, [(number, -1, timestamp, _NO_TAGS) for number, timestamp in partitions], _NO_TAGS)
+            for topic, partitions in self._topics.items()
+        ]
+        return request_struct_class(-1, 0, nested, _NO_TAGS)

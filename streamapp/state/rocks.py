@@ -18,6 +18,11 @@ What rocksdict does that has to be known here:
 * every iterator and column family handle keeps the database open, `LOCK` included, after `close()`. So rows are
   read in chunks and no iterator lives between two of them.
 * every error is a bare `Exception` with RocksDB's text.
+
+What RocksDB cannot notice: a MANIFEST cut exactly behind one of its records, where no log is recorded yet (right
+after the store was made) or the last log was recorded too late. It then opens with a gap. No crash leaves such a
+file, because the MANIFEST is synchronised before a log is removed; a damaged file system may. Of some 190 such
+cuts all but one to three were noticed.
 """
 
 from __future__ import annotations

@@ -1,0 +1,210 @@
+"""`streamapp demo`, which is `make run`: real purchases through real Kafka into balances, judged by the auditor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamapp import audit as oracle
+from streamapp import settings as configuration
+from streamapp.audit.report import Report, Verdict
+from streamapp.cli import output
+from streamapp.cli.audit import Watch, client_config, show, show_verdict
+from streamapp.cli.embedded import fetching, interruptible
+from streamapp.embedded import jars, servers
+from streamapp.embedded.servers import Servers
+from streamapp.errors import StreamAppError
+from streamapp.ops import cdnow, topics
+from streamapp.ops.feed import KINDS, Count, feed, numbered
+from streamapp.ops.lag import GroupLag
+from streamapp.settings import PREFIX, Settings
+
+#: The worker has this long to stop before it is killed, in seconds: its own bound is 20.
+_STOP_S = 25.0
+#: Without progress for this long the run is given up, in seconds.
+_STALLED_S = 90.0
+_POLL_S = 0.25
+_MERCHANT, _CURRENCY = "merchant:cdnow", "USD"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `demo`."""
+    app.command("demo")(demo)
+
+
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the verdict instead of serving until Ctrl-C.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N purchases.")] = None,
+    data_dir: Annotated[Path, typer.Option(help="Where servers and worker keep their data.")] = servers.DATA_DIR,
+) -> None:
+    """Start everything, feed 69,659 real purchases as transfers, and let the auditor judge what came of them.
+
+    Starts Kafka and PostgreSQL on this machine; with STREAMAPP_BROKER set it uses that Kafka and starts neither.
+    Data is kept between runs. Exit code 0 only if the verdict is PASS.
+
+    Example: `streamapp demo --once`
+    """
+    with interruptible(), contextlib.ExitStack() as running:
+        settings = _cluster(data_dir, running)
+        try:
+            report = _judged(settings, data_dir, limit, running)
+            if not once:
+                output.note("serving until Ctrl-C")
+                threading.Event().wait()
+        except KeyboardInterrupt:
+            output.note("stopping; the data is kept")
+            raise typer.Exit(130) from None
+    raise typer.Exit(
+        {Verdict.PASS: output.DONE, Verdict.FAIL: output.FAILED, Verdict.UNKNOWN: output.MISUSE}[report.verdict]
+    )
+
+
+def _cluster(data_dir: Path, running: contextlib.ExitStack) -> Settings:
+    """The settings to run with, and servers started if none are named."""
+    if os.environ.get(PREFIX + "BROKER"):
+        return configuration.load(datadir=data_dir / "state")
+    configuration.load()  # whatever is wrong is said before anything starts
+    _say(f"starting Kafka {jars.version()} and PostgreSQL")
+    began = time.monotonic()
+    with fetching() as on_progress:
+        started = Servers(data_dir, on_progress=on_progress, note=output.note)
+        running.callback(started.stop)
+        started.start()
+    _say(f"they answer at {started.kafka.bootstrap}, after {time.monotonic() - began:.1f} s")
+    return configuration.load(broker=started.kafka.bootstrap, datadir=data_dir / "state")
+
+
+def _judged(settings: Settings, data_dir: Path, limit: int | None, running: contextlib.ExitStack) -> Report:
+    created = topics.apply(settings).created
+    _say(f"topics: {f'{len(created)} created' if created else 'all there'}")
+    log = data_dir / "worker.log"
+    worker = running.enter_context(_worker(settings, log))
+    _say(f"worker started, process {worker.pid}, log {log}")
+    began = time.monotonic()
+    _feed(settings, limit)
+    _process(settings, worker, log)
+    seconds = time.monotonic() - began
+    with Watch() as watch:
+        report = oracle.audit(
+            client_config(settings), group=settings.id, expect="each", wait_s=60.0, progress=watch.tell
+        )
+    _summary(report, seconds, limit or cdnow.LINES)
+    return report
+
+
+@contextlib.contextmanager
+def _worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker as a process of its own; drained at the end."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {
+        f"{PREFIX}BROKER": settings.broker,
+        f"{PREFIX}DATADIR": str(settings.datadir),
+        f"{PREFIX}INSTANCE": settings.instance or "demo",
+    }
+    with log.open("wb") as stream:
+        # A session of its own: Ctrl-C must not reach it before we have drained it.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamapp.cli", "worker"],
+            env=environment,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                output.note("the worker did not stop in time and is killed; what was not committed runs again")
+                process.kill()
+                process.wait()
+
+
+def _feed(settings: Settings, limit: int | None) -> None:
+    lines = numbered(line for line, _ in zip(cdnow.transfers(cdnow.fetch()), range(limit or cdnow.LINES), strict=False))
+    with output.progress() as progress:
+        bar = progress.add_task("feeding purchases", total=limit or cdnow.LINES, rate="")
+
+        def tell(count: Count) -> None:
+            progress.update(bar, completed=count.acknowledged, rate=f"{count.rate:,.0f}/s")
+
+        result = feed(settings, KINDS["transfers"], lines, on_progress=tell)
+    if not result.clean:
+        raise StreamAppError(
+            f"Feeding stopped: {result.reason} {result.count.acknowledged:,} records were acknowledged and are kept."
+        )
+    _say(f"fed {result.count.acknowledged:,} purchases in {result.count.seconds:.1f} s")
+
+
+def _process(settings: Settings, worker: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the group has consumed everything, showing how far it is."""
+    with GroupLag(settings, ("transfer", "balances")) as lag, output.progress() as progress:
+        bar = progress.add_task("processing", total=None, rate="")
+        began = moved = time.monotonic()
+        first = before = sum(consumed.done for consumed in lag.consumed().values())
+        while True:
+            topics_now = lag.consumed()
+            done, end = sum(c.done for c in topics_now.values()), sum(c.end for c in topics_now.values())
+            now = time.monotonic()
+            progress.update(bar, completed=done, total=end, rate=f"{(done - first) / (now - began + 1e-9):,.0f}/s")
+            if done == end:
+                return
+            if done != before:
+                before, moved = done, now
+            if worker.poll() is not None:
+                raise StreamAppError(f"The worker ended with code {worker.returncode}. {_last_words(log)}")
+            if now - moved > _STALLED_S:
+                raise StreamAppError(
+                    f"Nothing was processed for {_STALLED_S:.0f} s; {end - done:,} offsets are left. {_last_words(log)}"
+                )
+            time.sleep(_POLL_S)
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-8:]
+    return "\n".join([f"The last lines of {log}:", *lines])
+
+
+def _summary(report: Report, seconds: float, count: int) -> None:
+    """The run on one screen, the verdict last; a run that did not pass is shown whole."""
+    summary, made = report.summary, output.table("transfers", "count ")
+    for name, value in (
+        ("in", summary.records_in),
+        ("posted", summary.posted),
+        *((f"rejected, {reason}", rejected) for reason, rejected in sorted(summary.rejected.items())),
+        ("duplicates", summary.duplicates),
+        ("dead letters", summary.dead_letters),
+        (f"balance of {_MERCHANT}, cents", report.balance(_MERCHANT, _CURRENCY)),
+        ("sum of all balances, cents", report.totals.get(_CURRENCY, 0)),
+    ):
+        made.add_row(name, f"{value:,}")
+    made.add_row("seconds from the first purchase to the last balance", f"{seconds:,.1f}")
+    made.add_row("transfers a second", f"{count / seconds:,.0f}")
+    output.out.print(made)
+    if summary.duplicates:
+        output.out.print(
+            f"{summary.duplicates:,} transfers were in the topic before under the same id: they counted again, "
+            "because there is no inbox yet"
+        )
+    output.out.print()
+    if report.verdict is Verdict.PASS:
+        show_verdict(report)
+    else:
+        show(report)
+
+
+def _say(text: str) -> None:
+    output.err.print(text, markup=False)
