@@ -103,7 +103,7 @@ class GroupConsumer:
     async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
         """Give up what is owned: committed if the seat still stands, dropped if it does not."""
         try:
-            self._accepting = False
+            self._stop_accepting()
             await self._stop_preparing()
             await self._release()
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
@@ -161,6 +161,10 @@ class GroupConsumer:
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
             self._crash(exc)
 
+    def _stop_accepting(self) -> None:
+        self._accepting = False
+        self._engine.stop_reading()
+
     async def _stop_preparing(self) -> None:
         if self._preparing is not None:
             self._preparing.cancel()
@@ -210,7 +214,7 @@ class GroupConsumer:
     async def close(self) -> None:
         """Take no partition from here on; the consumer itself belongs to whoever made it."""
         self._closed = True
-        self._accepting = False
+        self._stop_accepting()
         await self._stop_preparing()
 
 
