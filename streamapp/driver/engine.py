@@ -20,6 +20,7 @@ from streamapp.delivery.dead_letter import Source, dead_letter
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.delivery.inbox import Status
 from streamapp.driver.gate import Gate
+from streamapp.driver.intents import Intents
 from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
 from streamapp.eos.commit import commit
@@ -82,6 +83,8 @@ class Engine:
         self.committed: dict[Partition, int] = {}
         #: Counted by name for metrics and for the operator's page of errors.
         self.counts: dict[str, int] = {}
+        #: Runs what events want done after their commit; None where no handler is registered.
+        self.intents: Intents | None = None
         self._settings = settings
         self._clock = clock
         self._crash = crash
@@ -262,11 +265,18 @@ class Engine:
         }
         assert self.membership is not None
 
+        overlays = {changelog: store.overlay for changelog, store in stores.items()}
+
         def settle(written: Mapping[Partition, Written]) -> None:
+            if self.intents is not None:
+                self.intents.committed()
             for task in self.tasks:
                 task.keep_time(self._at_end)
             for changelog, store in stores.items():
-                store.commit(written[changelog].next_offset)
+                # The seat may have been lost while the commit was under way: then the overlay was dropped, and the
+                # store keeps its old checkpoint, from which a restore brings what was committed.
+                if store.overlay is overlays[changelog]:
+                    store.commit(written[changelog].next_offset)
             self.committed.update(offsets)
 
         try:
@@ -312,6 +322,8 @@ class Engine:
 
     async def commit_all(self) -> None:
         """Commit everything that has finished, before the partitions are given up. The gate stays closed."""
+        if self.intents is not None:
+            self.intents.end()
         for task in self.tasks:
             task.stop_starting()
         await self.commit()
@@ -322,6 +334,8 @@ class Engine:
         self.tasks = tasks
         self.owners = {partition: task for task in tasks for partition in task.offsets}
         self.committed = {partition: offset for task in tasks for partition, offset in task.offsets.items()}
+        if self.intents is not None:
+            self.intents.begin(tasks)
         self._open()
 
     def _open(self) -> None:
@@ -358,6 +372,8 @@ class Engine:
 
     def lose(self) -> None:
         """The seat is gone: whatever was open has no effect, and no task is ours any more."""
+        if self.intents is not None:
+            self.intents.end()
         self._give_up()
         self.tasks = []
         self.owners = {}
@@ -372,6 +388,8 @@ class Engine:
             for store in task.stores.values():
                 store.abort()
         self.gate.reset()
+        if self.intents is not None:
+            self.intents.aborted()
         self._finished = 0
         self._due_at = float("inf")
         self._due.clear()

@@ -36,7 +36,7 @@ class Send(NamedTuple):
 class Unit:
     """The staged effects of one piece of work. `live` is False once it is over: every later use raises."""
 
-    __slots__ = ("entries", "lane", "live", "pending", "records", "sends", "stores", "task", "workers")
+    __slots__ = ("entries", "intent_count", "lane", "live", "pending", "records", "sends", "stores", "task", "workers")
 
     def __init__(self, task: Any, records: list[Any], lane: int = 0) -> None:
         self.task = task
@@ -49,6 +49,8 @@ class Unit:
         self.stores: dict[StorePartition, StoreUnit] = {}
         #: (agent, key, mark) of the events an inbox has let through: what FAILED marks are made of.
         self.entries: list[tuple[str, bytes, Mark]] | None = None
+        #: Runs of handlers it has asked for.
+        self.intent_count = 0
         #: The asyncio tasks that run its agents now; an abort cancels them.
         self.workers: list[asyncio.Task[Any]] = []
 
