@@ -14,7 +14,7 @@ pytestmark = pytest.mark.kafka
 
 
 class Done:
-    """What a handler did: (payload, intent id). It blocks while `free` is not set and fails while `failing` is not 0."""
+    """What a handler did: (payload, intent id). It blocks until `free` is set, and fails `failing` times."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, str]] = []
@@ -97,13 +97,13 @@ async def test_nothing_runs_for_an_aborted_transaction(bench: Any, running: Any,
 async def test_the_next_worker_runs_what_is_left(bench: Any, running: Any, until: Any, done: Done, store: str) -> None:
     done.free.clear()
     bench.send("orders", [1, 2, 3])
-    app = shop(bench, done, store=store, instance="w")
+    app = shop(bench, done, instance="w")
     async with running(app):
         await until(lambda: done.tried)
         await until(lambda: len(left(bench, app)) == 3)
     assert done.calls == []
     done.free.set()
-    app = shop(bench, done, store=store, instance="w")
+    app = shop(bench, done, instance="w")
     async with running(app):
         await bench.wait_for("told", 3)
         await until(lambda: not left(bench, app))

@@ -201,11 +201,10 @@ async def test_what_failed_runs_again_when_it_comes_again(shop: Shop) -> None:
     assert attempts == [b"1", b"2"]
 
 
-@pytest.mark.parametrize("state", ["kept", "lost", "in memory"])
+@pytest.mark.parametrize("state", ["kept", "lost"])
 async def test_marks_survive_the_worker(shop: Shop, state: str) -> None:
-    store = "memory" if state == "in memory" else "rocksdict"
     for turn in (1, 2):
-        app = shop.app(store=store)
+        app = shop.app()
         booking(shop, app)
         shop.send(("1", 5), ("2", 7))
         async with running(app) as engine:
