@@ -1,14 +1,18 @@
-"""`streamapp worker`: one worker of the service."""
+"""`streamapp worker`: one worker of the service, or of an app of the user's own."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from streamapp import log
 from streamapp.cli import output
+from streamapp.errors import ConfigurationError
+
+#: Exit codes: 0 drained; 1 an error ended it, or it did not drain in time; 2 settings or topics are wrong.
 
 
 def register(app: typer.Typer) -> None:
@@ -16,29 +20,57 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def worker(
+        target: Annotated[
+            str | None,
+            typer.Option("--app", "-A", metavar="MODULE[:NAME]", help="An app of your own; default: this service."),
+        ] = None,
         instance: Annotated[
             str | None, typer.Option(help="Stable name of this worker; STREAMAPP_INSTANCE is the same.")
         ] = None,
+        wait: Annotated[
+            float, typer.Option(min=0, metavar="SECONDS", help="Wait so long for a broker to answer.")
+        ] = 60.0,
         log_level: Annotated[str, typer.Option("--log-level", "-l", help="debug, info, warning or error.")] = "info",
     ) -> None:
         """Run one worker until SIGTERM or Ctrl-C, which drain it: running events finish and are committed.
 
+        It ends within 20 s of the signal; what could not be committed by then runs again elsewhere, and the exit code
+        is 1.
+
         Example: `streamapp worker --instance worker-1`
         """
-        # Faust is slow to import, and the other commands do not need it.
-        import faust
-
-        from streamapp import settings
-        from streamapp.app import App, use
-
         number = logging.getLevelName(log_level.upper())
         if not isinstance(number, int):
             raise typer.BadParameter(
                 f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level"
             )
-        loaded = settings.load(instance=instance)
-        log.configure(loaded.log_format, number)
-        running = use(App(settings=loaded))
-        running.finalize()
-        output.note(f"worker of {loaded.id} on {loaded.broker}")
-        faust.Worker(running, loglevel=number, override_logging=False, quiet=True).execute_from_commandline()
+        raise typer.Exit(_work(target, instance, wait, number))
+
+
+def _work(target: str | None, instance: str | None, wait: float, level: int) -> int:
+    # Faust is slow to import, and the other commands do not need it.
+    from streamapp import settings
+    from streamapp.app import App, use
+    from streamapp.driver.process import work
+
+    loaded = settings.load(instance=instance)
+    log.configure(loaded.log_format, level)
+    app = use(App(settings=loaded)) if target is None else _imported(target, instance)
+    app.broker_patience_s = wait
+    output.note(f"worker of {app.settings.id} on {app.settings.broker}")
+    return asyncio.run(work(app))
+
+
+def _imported(target: str, instance: str | None) -> Any:
+    from faust.cli.base import find_app
+
+    from streamapp.driver.boot import EngineApp
+
+    if instance is not None:
+        raise ConfigurationError("--instance is for this service; an app of your own takes STREAMAPP_INSTANCE.")
+    found = find_app(target)
+    if not isinstance(found, EngineApp):
+        raise ConfigurationError(
+            f"{target} is no streamapp.App but a {type(found).__name__}: its events would not count once."
+        )
+    return found

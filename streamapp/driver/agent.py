@@ -12,23 +12,72 @@ the next one. Here the coroutine of an actor is only begun again, in the same as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable
-from typing import Any
+import logging
+from collections.abc import AsyncIterable, Iterator
+from typing import Any, NamedTuple
 
 from faust.agents.actor import Actor
 from faust.agents.agent import Agent as FaustAgent
 from faust.agents.agent import _current_agent
+from mode import OneForOneSupervisor
 
+from streamapp.driver.topic import Topic
 from streamapp.driver.unit import UnitMisuse, current_unit, given_up, set_current_unit
-from streamapp.errors import StreamAppError
+from streamapp.errors import ConfigurationError, StreamAppError
 
 
 class AgentEnded(StreamAppError):
     """An agent's function ended or raised where no event is to blame. The worker ends; nothing is lost."""
 
 
+class Output(NamedTuple):
+    """A record that an agent sent in a test context, as the agent gave it."""
+
+    topic: str
+    key: Any
+    value: Any
+    partition: int | None
+    headers: Any
+
+
+class Outputs(list[Output]):
+    """What the agents of an app sent in test contexts, in order."""
+
+    def of(self, topic: str) -> list[Any]:
+        """The values sent to one topic."""
+        return [output.value for output in self if output.topic == topic]
+
+
 class Agent(FaustAgent):
     """See the module."""
+
+    logger = logging.getLogger("faust.agents")
+
+    def test_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Faust's test context, without a broker: sends are kept in `app.outputs`, tables and inbox in memory.
+
+        Contexts of one app share them, one after the other too, as if the worker had been started again;
+        `app.forget_tests()` empties them.
+
+        Example: `async with agent.test_context() as context: await context.put(value)`
+        """
+        self.app.begin_test()
+        return super().test_context(*args, **kwargs)
+
+    def problems(self) -> Iterator[str]:
+        """What of its declaration cannot be done exactly once, each with what to use instead."""
+        if self.supervisor_strategy not in (None, OneForOneSupervisor):
+            yield (
+                f"Agent {self.name}: supervisor_strategy has no meaning here, since an agent that raises is started "
+                "again at once and its event is in the dead-letter topic. Leave it out."
+            )
+        if not isinstance(self.channel, Topic):
+            yield (
+                f"Agent {self.name}: what waits in a channel in memory is lost with the process, after the event that "
+                "sent it was committed. Use a topic: app.topic(...)."
+            )
+        elif self.channel.pattern is not None:
+            yield f"Agent {self.name}: a pattern of topics is not possible. Name them: app.topic('a', 'b')."
 
     async def _execute_actor(self, coro: Any, aref: Any) -> None:
         _current_agent.set(self)
@@ -58,6 +107,9 @@ class Agent(FaustAgent):
     async def _raised(self, exc: Exception) -> bool:
         """Whether the agent goes on after what it raised."""
         unit = current_unit()
+        if isinstance(exc, ConfigurationError):
+            self.app.end(exc)
+            return False
         if unit is None or self.app.engine is None:
             return self._end_worker(f"raised outside of an event: {type(exc).__name__}: {exc}", exc)
         if unit.live:

@@ -15,17 +15,26 @@ from faust.transport.drivers import TRANSPORTS
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.after_commit import Handler, IntentTable, after_commit, register
+from streamapp.driver.agent import Outputs
 from streamapp.driver.engine import Engine
 from streamapp.driver.inbox import InboxTable
-from streamapp.driver.unit import Unit, current_unit, set_current_unit
+from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
 from streamapp.errors import ConfigurationError
+from streamapp.types import Partition
 
 SCHEME = "streamapp"
 TRANSPORTS.aliases[SCHEME] = "streamapp.driver.transport:Transport"
 
 
+_WHERE_ROWS_ARE = "keep a Table, and look its rows up where they are: group_by() the events to the table's key"
+
+
 class BootStrategy(FaustBootStrategy):
     """Faust's services; the tables are the engine's."""
+
+    def kafka_producer(self) -> Iterable[Any]:
+        """None: Faust's producer is for what is sent outside of events, and starts when something is."""
+        return []
 
     def tables(self) -> Iterable[Any]:
         return [self.app.tables]
@@ -42,8 +51,27 @@ class EngineApp(faust.App):
     engine: Engine | None = None
     #: Why the worker ended, if it was an error.
     failure: BaseException | None = None
+    #: Seconds a worker waits at its start for a broker to answer.
+    broker_patience_s = 60.0
+    #: What agents sent in test contexts; None where none was opened.
+    outputs: Outputs | None = None
+
+    def begin_test(self) -> None:
+        """A test context is made: sends are collected from here on, tables and inbox live in memory."""
+        if self.engine is not None:
+            raise UnitMisuse("a test context needs an app of its own: this one is a running worker's")
+        if self.outputs is None:
+            self.outputs = Outputs()
+
+    def forget_tests(self) -> None:
+        """Empty `outputs`, tables and inbox, so that the next test begins anew."""
+        self.outputs = None
+        for table in self.tables.values():
+            table.forget()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        #: What was declared and cannot be done exactly once, each with what to use instead.
+        self.refusals: list[str] = []
         self._intent_handlers: dict[str, Handler] = {}
         super().__init__(*args, **kwargs)
 
@@ -99,6 +127,17 @@ class EngineApp(faust.App):
 
         return declare
 
+    def refuse(self, problem: str) -> None:
+        """Something declared cannot be done exactly once: the worker will not start, and say it with all the others."""
+        self.refusals.append(problem)
+
+    async def on_start(self) -> None:
+        """Refuse to start (`ConfigurationError`) with everything that was declared and cannot be done."""
+        problems = [*self.refusals, *(problem for agent in self.agents.values() for problem in agent.problems())]
+        if problems:
+            raise ConfigurationError(*problems)
+        await super().on_start()
+
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         """An agent raised inside an event, which becomes a dead letter."""
         unit = current_unit()
@@ -126,6 +165,36 @@ class EngineApp(faust.App):
         """Faust's `crontab`; each run is a unit, as a timer's."""
         decorate = super().crontab(cron_format, **kwargs)
         return lambda fun: decorate(self._as_unit(fun))
+
+    def is_leader(self) -> bool:
+        """Whether `on_leader` timers run here: at the worker that owns partition 0 of the first topic by name."""
+        owned = self.engine.owners if self.engine is not None else {}
+        return Partition(min((name for topic in self.topics for name in topic.topics), default=""), 0) in owned
+
+    async def commit(self, topics: Any = None) -> bool:
+        """Commit all that has finished. In an event it would wait for itself: `event.request_commit()` there."""
+        if current_unit() is not None:
+            raise UnitMisuse(
+                "Awaiting a commit inside an event would wait for ever: the commit waits until the event has finished. "
+                "Use `event.request_commit()`, which commits as soon as it has."
+            )
+        return self.engine is not None and await self.engine.commit()
+
+    # --- tables that are refused: the object only lets the module be read to its end
+
+    def GlobalTable(self, name: str, **options: Any) -> Any:  # noqa: N802 - Faust's name
+        return self._refused_table(name, "GlobalTable", _WHERE_ROWS_ARE, options)
+
+    def SetTable(self, name: str, **options: Any) -> Any:  # noqa: N802
+        return self._refused_table(name, "SetTable", "keep a Table whose value is a list, and set it again", options)
+
+    def SetGlobalTable(self, name: str, **options: Any) -> Any:  # noqa: N802
+        return self._refused_table(name, "SetGlobalTable", _WHERE_ROWS_ARE, options)
+
+    def _refused_table(self, name: str, kind: str, instead: str, options: dict[str, Any]) -> Any:
+        self.refuse(f"{kind} {name} is not possible exactly once. Instead: {instead}.")
+        window = options.get("window")
+        return self.Table(name, default=options.get("default"), window=window)
 
     def _as_unit(self, fun: Any) -> Any:
         @wraps(fun)

@@ -156,7 +156,7 @@ class Engine:
         task.finish(unit)
 
     def waiting(self) -> None:
-        """Records wait for their batch to fill up: the next commit takes them."""
+        """Records wait for their batch to fill up, or units run that may never finish: a commit is due for them."""
         if self._due_at == float("inf"):
             self._set_due_time()
 
@@ -219,6 +219,11 @@ class Engine:
     # --- the commit
 
     @property
+    def barrier_s(self) -> float:
+        """Seconds that running units have to finish in, once a commit is due."""
+        return self._settings.transaction_timeout * BARRIER_SHARE
+
+    @property
     def dirty(self) -> bool:
         """Whether anything has finished since the last commit."""
         return self._finished > 0
@@ -231,7 +236,7 @@ class Engine:
             if not self.tasks or self.membership is None:
                 return False
             self.gate.close()
-            if not await self.gate.drained(self._settings.transaction_timeout * BARRIER_SHARE):
+            if not await self.gate.drained(self.barrier_s):
                 await self._abort(self._held_up())
                 return False
             self._barriers_missed = 0
@@ -246,8 +251,8 @@ class Engine:
         held = [
             f"{worker.get_name()} at {unit}" for task in self.tasks for unit in task.running for worker in unit.workers
         ]
-        bound = self._settings.transaction_timeout * BARRIER_SHARE
-        why = f"not finished within {bound:g} s of a commit being due: {', '.join(held) or 'an event nobody takes'}"
+        who = ", ".join(held) or "an event that no agent takes"
+        why = f"not finished within {self.barrier_s:g} s of a commit being due: {who}"
         if self._barriers_missed >= BARRIERS_MISSED_MAX:
             raise BarrierHeld(
                 f"{BARRIERS_MISSED_MAX} times in a row {why}. Nothing of it was committed, the events run again at "
@@ -348,6 +353,8 @@ class Engine:
                     self.finished(unit)
             for task in self.tasks:
                 task.advance()
+            if self.gate.running:
+                self.waiting()
 
     # --- when it fails
 

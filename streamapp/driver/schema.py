@@ -5,28 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import faust
-from aiokafka.partitioner import murmur2
 
 from streamapp.codec import Codec
+from streamapp.eos.partitioner import Partitioner
 from streamapp.errors import RecordError
-
-#: Keys whose partition is remembered; beyond it the memory starts anew.
-_PARTITIONS_REMEMBERED = 1 << 17
-
-
-class Partitioner:
-    """Kafka's default partition of a key: positive murmur2, remembered because hashing in Python is slow."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, int] = {}
-
-    def __call__(self, key: bytes, partitions: int) -> int:
-        hashed = self._known.get(key)
-        if hashed is None:
-            if len(self._known) >= _PARTITIONS_REMEMBERED:
-                self._known.clear()
-            hashed = self._known[key] = murmur2(key) & 0x7FFFFFFF
-        return hashed % partitions
 
 
 class RecordSchema(faust.Schema):

@@ -1,7 +1,7 @@
 """Faust's stream over our tasks: an event is finished when the agent asks for the next one.
 
 The loop is synchronous between two events: the finished one starts its task's next event, which is in the mailbox
-before the loop looks. Channels that are no topics (`app.channel()`, `agent.test_context()`) are iterated by Faust.
+before the loop looks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from faust.exceptions import Skip
 from faust.streams import Stream as FaustStream
 from faust.streams import _current_event, maybe_forward
+from faust.types import EventT
 from faust.types.models import FieldDescriptorT
 from mode.utils.futures import maybe_async
 
@@ -41,8 +42,31 @@ class Stream(FaustStream):
     def __aiter__(self) -> AsyncIterator[Any]:
         if self._mailbox is not None:
             return self._events()
-        values = super().__aiter__()
-        return values if self.inbox is None else self.inbox.over_channel(values, self)
+        return self._values() if self.inbox is None else self.inbox.over_channel(self._values(), self)
+
+    async def _values(self) -> AsyncIterator[Any]:
+        """What comes from a channel in memory (`agent.test_context()`) or any other iterable: nothing to commit."""
+        self._finalized = True
+        started_here = await self.maybe_start()
+        try:
+            async for item in self.channel:
+                event = item if isinstance(item, EventT) else None
+                self.current_event = event
+                _current_event.set(None if event is None else weakref.ref(event))
+                value = item if event is None else event.value
+                try:
+                    for processor in self._processors:
+                        value = await maybe_async(processor(value))
+                except Skip:
+                    continue
+                self.events_total += 1
+                yield value
+                self.current_event = None
+        finally:
+            self._channel_stop_iteration(self.channel)
+            if started_here:
+                await self.stop()
+                self.service_reset()
 
     async def _events(self) -> AsyncIterator[Any]:
         # Nothing is left to do when the iteration ends, so it does not matter when Python closes an abandoned one.

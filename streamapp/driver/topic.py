@@ -9,6 +9,7 @@ from weakref import WeakSet
 from faust import topics
 from faust.types.core import prepare_headers
 
+from streamapp.driver.agent import Output
 from streamapp.driver.mailbox import Mailbox
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 
@@ -80,6 +81,8 @@ class Topic(topics.Topic):
         `RecordError` for what the topic cannot take; `UnitMisuse` in a worker outside of an event.
         """
         engine = self.app.engine
+        if engine is None and self.app.outputs is not None:
+            return self._record(key, value, partition, headers)
         if engine is None:
             return await super().send(
                 key=key,
@@ -98,7 +101,8 @@ class Topic(topics.Topic):
             raise UnitMisuse(_CALLBACK)
         if not engine.producer.knows(name):
             required_unit(f"sending to {name}")
-            await engine.producer.ensure(name)
+            # The event holds up the commit meanwhile.
+            await engine.producer.ensure(name, patience_s=engine.barrier_s / 4)
         return self._stage(
             engine, name, key, value, partition, timestamp, headers, schema, key_serializer, value_serializer
         )
@@ -106,6 +110,8 @@ class Topic(topics.Topic):
     def send_soon(self, *, callback: Any = None, eager_partitioning: bool = False, **fields: Any) -> Any:
         """As `send`, for functions that are not async; the topic must be declared in the app."""
         engine = self.app.engine
+        if engine is None and self.app.outputs is not None:
+            return self._record(*(fields.get(name) for name in ("key", "value", "partition", "headers")))
         if engine is None:
             return super().send_soon(callback=callback, eager_partitioning=eager_partitioning, **fields)
         fields.pop("force", None)
@@ -119,6 +125,10 @@ class Topic(topics.Topic):
             )
         names = ("key", "value", "partition", "timestamp", "headers", "schema", "key_serializer", "value_serializer")
         return self._stage(engine, name, *(fields.get(field) for field in names))
+
+    def _record(self, key: Any, value: Any, partition: int | None, headers: Any) -> Staged:
+        self.app.outputs.append(Output(self.get_topic_name(), key, value, partition, headers))
+        return _STAGED
 
     def _stage(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import uuid
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -33,11 +34,13 @@ from streamapp.driver.route import TopicRoute
 from streamapp.driver.task import Task
 from streamapp.driver.topic_setup import create, create_missing
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.connections import connect, security_options
+from streamapp.eos.connections import KafkaCluster, connect, security_options
+from streamapp.eos.patience import Patience
+from streamapp.eos.plain import PlainProducer
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import OffsetOf
 from streamapp.eos.recovery import listed_offsets, stable_offsets
-from streamapp.errors import ConfigurationError
+from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
 from streamapp.topics import changelog_spec, inbox_changelog_spec
@@ -91,9 +94,8 @@ class Consumer(Service):
         """Open the state directory, connect, fence older processes of this worker, join."""
         settings, app = self.app.settings, self.app
         self._state = _opened_state(settings)
-        cluster = self._cluster = await connect(settings.broker, security=security_options(settings))
-        name = settings.instance or getattr(self._state, "worker_id", None) or "memory"
-        producer = Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
+        cluster = self._cluster = await self._connected()
+        producer = self._new_producer(cluster)
         await producer.start()
         engine = self._engine = Engine(settings, producer, SYSTEM_CLOCK, crash=self.end)
         self._consumer = aiokafka.AIOKafkaConsumer(
@@ -118,6 +120,28 @@ class Consumer(Service):
             crash=self.end,
         )
         app.engine = engine
+
+    async def _connected(self) -> KafkaCluster:
+        """A connection to the cluster; a broker that is still starting is waited for, and a line says so."""
+        settings = self.app.settings
+        patience = Patience(
+            SYSTEM_CLOCK,
+            f"connecting to Kafka at {settings.broker}",
+            limit_s=self.app.broker_patience_s,
+            on_limit=Unavailable,
+        )
+        while True:
+            try:
+                return await connect(settings.broker, security=security_options(settings))
+            except Unavailable as exc:
+                await patience.pause(str(exc).removesuffix("."))
+
+    def _new_producer(self, cluster: KafkaCluster) -> Producer:
+        settings = self.app.settings
+        if settings.processing_guarantee == "at_least_once":
+            return PlainProducer(cluster, limit_s=settings.transaction_timeout)
+        name = settings.instance or getattr(self._state, "worker_id", None) or f"memory-{uuid.uuid4()}"
+        return Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics, which exist from here on. What cannot be ends the worker."""

@@ -23,6 +23,9 @@ _MAGIC = 2
 _BATCH_HEADER = 61
 #: More than a record takes beside key, value and headers: length, attributes and deltas.
 _RECORD_OVERHEAD = 24
+#: Longer than any batch stays open.
+_OPEN_AT_MOST_MS = 3_600_000
+_FOREVER_MS = 2**63 - 1
 #: More than the lengths of key, value and headers take, as varints.
 _LENGTHS = 16
 
@@ -31,26 +34,45 @@ class Batch:
     """One record batch (magic 2) of one partition. `append` is the Cython builder's own, for the hot path.
 
     `append(index, timestamp_ms, key, value, headers)` returns None when the batch is full. A first record always
-    fits, so its size is checked before; `easy_bytes` is a key and value size that needs no closer look.
+    fits, so its size is checked before. What is within `easy_bytes` of key and value and between `easy_from_ms` and
+    `easy_until_ms` needs no closer look.
     """
 
-    __slots__ = ("_builder", "append", "count", "easy_bytes", "partition", "topic")
+    __slots__ = ("_builder", "append", "count", "easy_bytes", "easy_from_ms", "easy_until_ms", "partition", "topic")
 
-    def __init__(self, partition: Partition, topic: TopicDescription, batch_bytes: int, compression: Compression):
+    def __init__(
+        self,
+        partition: Partition,
+        topic: TopicDescription,
+        batch_bytes: int,
+        compression: Compression,
+        now_ms: float = 0,
+        *,
+        transactional: bool = True,
+    ) -> None:
         self.partition = partition
         self.topic = topic
         self._builder: Any = DefaultRecordBatchBuilder(
-            _MAGIC, _CODECS[compression], 1, -1, -1, 0, min(batch_bytes, topic.max_message_bytes)
+            _MAGIC, _CODECS[compression], int(transactional), -1, -1, 0, min(batch_bytes, topic.max_message_bytes)
         )
         self.append = self._builder.append
         self.count = 0
-        self.easy_bytes = topic.max_message_bytes - _BATCH_HEADER - _RECORD_OVERHEAD - _LENGTHS
+        # The bound in the past moves with the clock while the batch is open, so it keeps a distance.
+        past_ms = 0 if topic.append_time else now_ms - topic.timestamp_before_max_ms + _OPEN_AT_MOST_MS
+        self.easy_from_ms = max(0, past_ms)
+        self.easy_until_ms = _FOREVER_MS if topic.append_time else now_ms + topic.timestamp_after_max_ms
+        self.easy_bytes = easy_bytes(topic)
 
     def close(self, identity: Identity, sequence: int) -> bytearray:
         """The batch's bytes under this identity, compressed. Nothing can be appended any more."""
         self._builder.set_producer_state(identity.producer_id, identity.epoch, sequence)
         records: bytearray = self._builder.build()
         return records
+
+
+def easy_bytes(topic: TopicDescription) -> int:
+    """Key and value of a record without headers that together are not above this fit the topic."""
+    return topic.max_message_bytes - _BATCH_HEADER - _RECORD_OVERHEAD - _LENGTHS
 
 
 def refuse_record(

@@ -39,6 +39,7 @@ class Patience:
 
     async def pause(self, reason: str) -> None:
         """Sleep twice as long as the last time, up to a second. Raises `on_limit` when the time is up."""
+        reason = reason.rstrip(".")
         waited = self.waited_s
         if self._limit_s is not None and waited >= self._limit_s:
             raise self._on_limit(f"Gave up {self._what} after {waited:.1f} s: {reason}.")
@@ -48,8 +49,12 @@ class Patience:
         pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, _LONGEST_S)
         await self._clock.sleep(pause_s if self._limit_s is None else min(pause_s, self._limit_s - waited))
 
+    def extend(self) -> None:
+        """The time so far does not count against the limit."""
+        self._began = self._clock.monotonic()
+
     def progressed(self) -> None:
         """Something moved: the limit and the pauses begin again."""
-        self._began = self._clock.monotonic()
+        self.extend()
         self._pause_s = _SHORTEST_S
         self._silent_until_s = _QUIET_S

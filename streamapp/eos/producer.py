@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
-from streamapp.eos.batches import Batch, Compression, HeaderList, refuse_record
+from streamapp.eos.batches import Batch, Compression, HeaderList, easy_bytes, refuse_record
+from streamapp.eos.catalog import TOPIC_PATIENCE_S, Catalog
 from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.coordinator import Coordinator
 from streamapp.eos.partitioner import Partitioner
@@ -34,8 +35,6 @@ BATCH_BYTES = 1 << 20
 REQUEST_BYTES = 8 << 20
 #: How long a broker may wait for its replicas before it answers 7, in seconds.
 REPLICATION_TIMEOUT_S = 4.0
-#: How long a topic may take to become known after it was created, in seconds.
-TOPIC_PATIENCE_S = 5.0
 
 _NO_HEADERS: list[tuple[str, bytes | None]] = []
 
@@ -65,12 +64,13 @@ class Producer:
     def __init__(
         self,
         cluster: Cluster,
-        transactional_id: str,
+        transactional_id: str | None,
         *,
         transaction_timeout_s: float,
         compression: Compression = "none",
         batch_bytes: int = BATCH_BYTES,
         clock: Clock = SYSTEM_CLOCK,
+        coordinator: Any = None,
     ) -> None:
         self.transactional_id = transactional_id
         #: Bytes appended since the last commit, before compression.
@@ -80,8 +80,11 @@ class Producer:
         self._builder_reads_clock = clock is SYSTEM_CLOCK
         self._compression = compression
         self._batch_bytes = batch_bytes
-        self._coordinator = Coordinator(cluster, transactional_id, transaction_timeout_s, clock)
-        self._topics: dict[str, TopicDescription] = {}
+        self._coordinator: Coordinator = coordinator or Coordinator(
+            cluster, transactional_id or "", transaction_timeout_s, clock
+        )
+        self._catalog = Catalog(cluster, clock)
+        self._topics = self._catalog.known
         self._partitioner = Partitioner()
         self._filling: dict[tuple[str, int], Batch] = {}
         self._full: dict[Partition, list[Batch]] = {}
@@ -124,41 +127,13 @@ class Producer:
     def knows(self, topic: str) -> bool:
         return topic in self._topics
 
-    async def ensure(self, topic: str) -> TopicDescription:
-        """Learn a topic's partitions and limits, once; wait a little for one that was just created.
-
-        `RecordError` when there is no such topic: the event that sends to it can never be processed.
-        """
-        known = self._topics.get(topic)
-        if known is not None:
-            return known
-        patience = Patience(self._clock, f"looking for topic {topic}", limit_s=TOPIC_PATIENCE_S, on_limit=RecordError)
-        while True:
-            try:
-                found = await self._cluster.describe_topic(topic)
-            except NoAnswer as exc:
-                patience.progressed()  # the broker is away, which says nothing about the topic
-                await patience.pause(str(exc))
-                continue
-            if found.error == Code.NONE and found.partition_count > 0:
-                self._topics[topic] = found
-                return found
-            if found.error == Code.INVALID_TOPIC:
-                raise RecordError(f"{topic!r} is no name Kafka allows for a topic.", kind="UnknownTopic")
-            if found.error != Code.NONE and remedy(found.error) not in REPEATED:
-                raise ConfigurationError(
-                    f"Topic {topic} cannot be described: {named(found.error)}. Allow Describe and DescribeConfigs."
-                )
-            await patience.pause(f"{named(found.error)}; create it first")
+    async def ensure(self, topic: str, *, patience_s: float = TOPIC_PATIENCE_S) -> TopicDescription:
+        """Learn a topic's partitions and limits before the first send to it (`Catalog.ensure`)."""
+        return await self._catalog.ensure(topic, patience_s)
 
     async def refresh(self, topic: str) -> None:
-        """Look once whether a topic's limits or partitions have changed; without a good answer the old ones stand."""
-        try:
-            found = await self._cluster.describe_topic(topic)
-        except NoAnswer:
-            return
-        if found.error == Code.NONE and found.partition_count > 0:
-            self._topics[topic] = found
+        """Look once whether a topic's limits or partitions have changed (`Catalog.refresh`)."""
+        await self._catalog.refresh(topic)
 
     def partition_for(self, topic: str, key: bytes | None) -> int:
         """Kafka's default partition of a key; without a key one partition a transaction, in turn."""
@@ -176,7 +151,11 @@ class Producer:
         timestamp_ms: int | None = None,
     ) -> None:
         """Refuse (`RecordError`) what would fail at the commit; for callers that stage a send before they append."""
-        refuse_record(self._topics[topic], key, value, headers, timestamp_ms, self._clock.now() * 1000)
+        known = self._topics[topic]
+        plain = key is not None and value is not None and timestamp_ms is None and not headers
+        if plain and len(key) + len(value) <= easy_bytes(known):  # type: ignore[arg-type]
+            return
+        refuse_record(known, key, value, headers, timestamp_ms, self._clock.now() * 1000)
 
     def check_partition(self, topic: str, partition: int) -> None:
         """Refuse (`RecordError`) a partition the topic does not have."""
@@ -198,9 +177,9 @@ class Producer:
         if (
             key is None
             or value is None
-            or timestamp_ms is not None
             or headers
             or len(key) + len(value) > batch.easy_bytes
+            or (timestamp_ms is not None and not batch.easy_from_ms <= timestamp_ms <= batch.easy_until_ms)
         ):
             self.check(topic, key, value, headers, timestamp_ms)
             headers = list(headers)
@@ -219,7 +198,14 @@ class Producer:
         if description is None:
             raise BrokenTransaction(f"Nothing is known of topic {topic}: await ensure() before the first append.")
         self.check_partition(topic, partition)
-        batch = Batch(Partition(topic, partition), description, self._batch_bytes, self._compression)
+        batch = Batch(
+            Partition(topic, partition),
+            description,
+            self._batch_bytes,
+            self._compression,
+            self._clock.now() * 1000,
+            transactional=self.transactional_id is not None,
+        )
         self._filling[topic, partition] = batch
         return batch
 
@@ -305,20 +291,18 @@ class Producer:
             self._coordinator.produce_sent()
         answers: dict[Partition, Produced] = {}
         unanswered = [f"{partition} has no leader" for partition in heads if partition not in leaders]
-        outcomes = await asyncio.gather(*(self._send(node, batches) for node, batches in requests))
-        for outcome in outcomes:
+        calls = (self._cluster.produce(node, self._request(batches)) for node, batches in requests)
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(outcome, NoAnswer):
                 unanswered.append(str(outcome))
+            elif isinstance(outcome, BaseException):
+                raise outcome
             else:
                 answers.update(outcome)
         return answers, unanswered[0] if unanswered else None
 
-    async def _send(self, node: int, batches: dict[Partition, bytearray]) -> ProduceAnswer | NoAnswer:
-        request = Produce(self.transactional_id, int(REPLICATION_TIMEOUT_S * 1000), batches)
-        try:
-            return await self._cluster.produce(node, request)
-        except NoAnswer as exc:
-            return exc
+    def _request(self, batches: dict[Partition, bytearray]) -> Produce:
+        return Produce(self.transactional_id, int(REPLICATION_TIMEOUT_S * 1000), batches)
 
     async def _check(self, answers: ProduceAnswer) -> None:
         """Raise what the worst of the answers means; none of them is passed over (decision 8)."""

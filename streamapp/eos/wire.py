@@ -153,6 +153,19 @@ class ProduceRequest_v12(RequestStruct):  # noqa: N801
         _TAGS,
     )
 
+    def encode(self) -> bytes:
+        """As the schema says, but every batch is copied once: level by level it took 4 ms for 2 MB of records."""
+        parts = [_TEXT.encode(self.transactional_id), Int16.encode(self.acks), Int32.encode(self.timeout_ms)]
+        parts.append(UnsignedVarInt32.encode(len(self.topics) + 1))
+        for name, partitions, tags in self.topics:
+            parts += _TEXT.encode(name), UnsignedVarInt32.encode(len(partitions) + 1)
+            for number, records, partition_tags in partitions:
+                parts += Int32.encode(number), UnsignedVarInt32.encode(len(records) + 1), records
+                parts.append(TaggedFields.encode(partition_tags))
+            parts.append(TaggedFields.encode(tags))
+        parts.append(TaggedFields.encode(self.tags))
+        return b"".join(parts)
+
 
 class ProduceRequest(Request[ProduceRequest_v12]):
     API_KEY = 0

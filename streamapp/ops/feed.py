@@ -51,6 +51,9 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+_UNACKNOWLEDGED = "Kafka did not acknowledge a record in time"
+
+
 class Outcome(Enum):
     """How a feed ended."""
 
@@ -230,7 +233,7 @@ class _Feeding:
             if self._stop.is_set():
                 outcome = Outcome.INTERRUPTED
             else:
-                outcome, reason = Outcome.FAILED, f"no acknowledgement within {delivery_timeout_s:g} s"
+                outcome, reason = Outcome.FAILED, f"{_UNACKNOWLEDGED} (nothing within {delivery_timeout_s:g} s)"
         return FeedResult(outcome, self._count, self._last_line, reason)
 
     def _send_all(
@@ -292,9 +295,7 @@ class _Feeding:
         elif error.code() not in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
             why = self._listener.fatal or self._listener.last
             timed_out = error.code() == KafkaError._MSG_TIMED_OUT
-            what = (
-                "Kafka did not acknowledge a record in time" if timed_out else f"Kafka refused a record: {error.str()}"
-            )
+            what = _UNACKNOWLEDGED if timed_out else f"Kafka refused a record: {error.str()}"
             self._failure = self._failure or (f"{what} ({why})" if why else what)
 
     def _going_on(self, wait_s: float) -> bool:

@@ -229,7 +229,7 @@ async def test_group_by_and_through_repartition_exactly_once(bench: Any, running
             counts[event.key] += event.value.amount
             if event.value.amount == 13:
                 raise ValueError("unlucky")
-            await out.send(key=event.key, value=f"{event.key} {counts[event.key]}")
+            await out.send(key=event.key, value=f"{event.key.decode()} {counts[event.key]}")
 
     bench.create("in", "out", "via", partitions=3)
     values = [{"item": f"item-{n % 5}", "amount": n} for n in range(40)]

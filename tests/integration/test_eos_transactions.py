@@ -18,7 +18,15 @@ from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.commit import commit
 from streamapp.eos.connections import KafkaCluster, connect
 from streamapp.eos.producer import Producer, Written
-from streamapp.eos.protocol import EndTxn, ListOffsets, Membership, OffsetOf, Produce, TopicDescription
+from streamapp.eos.protocol import (
+    EndTxn,
+    ListOffsets,
+    Membership,
+    OffsetOf,
+    Produce,
+    TopicDescription,
+    TxnOffsetCommit,
+)
 from streamapp.eos.recovery import Progress, restore, restore_plans, stable_offsets
 from streamapp.eos.remedies import ContentRefused
 from streamapp.eos.transaction import State
@@ -451,6 +459,9 @@ async def test_what_arrives_late_from_an_older_epoch_is_refused(bench: Bench) ->
     node, late = network.produced[0]
     answer = await bench.cluster.produce(node, late)
     assert answer[Partition(bench.out, 0)].error == 47, "a delayed Produce of the first transaction"
+    (late_offsets,) = network.bound
+    answer_bind = await bench.cluster.commit_offsets(late_offsets)
+    assert set(answer_bind.values()) <= {47, 90}, "a delayed TxnOffsetCommit of the first transaction"
     for late_end in network.ended:
         answer_end = await bench.cluster.end_transaction(late_end)
         assert answer_end.error in (47, 90), "a delayed EndTxn of the first transaction"
@@ -476,6 +487,7 @@ class Network:
         self._count = 0
         self.lost = 0
         self.produced: list[tuple[int, Produce]] = []
+        self.bound: list[TxnOffsetCommit] = []
         self.ended: list[EndTxn] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -486,6 +498,8 @@ class Network:
         async def call(*arguments: Any) -> Any:
             if name == "produce":
                 self.produced.append(arguments)  # type: ignore[arg-type]
+            if name == "commit_offsets":
+                self.bound.append(arguments[0])
             if name == "end_transaction":
                 self.ended.append(arguments[0])
             hit = False

@@ -302,7 +302,7 @@ def test_a_broker_that_falls_silent_ends_it_with_what_was_acknowledged(kafka: An
             for number in range(1000):
                 yield record(number)
             until(lambda: high_watermarks(kafka.bootstrap, kind.topic) == 1000)
-            time.sleep(0.2)  # the acknowledgements come after the records
+            time.sleep(1)  # the acknowledgements come after the records
             wire.freeze()
             for number in range(1000, 2000):
                 yield record(number)

@@ -622,6 +622,12 @@ async def test_a_topic_that_is_just_being_made_is_waited_for(cluster: ScriptedCl
     assert len(cluster.calls) == calls, "asked once"
 
 
+async def test_a_broker_that_is_away_says_nothing_about_a_topic(cluster: ScriptedCluster, producer: Producer) -> None:
+    cluster.topics["fresh"] = TopicDescription("fresh", partition_count=1)
+    cluster.will("describe", 3, *[LOST] * 60, 3, 3)
+    assert (await producer.ensure("fresh")).name == "fresh"
+
+
 async def test_a_topic_there_is_not_fails_the_event(producer: Producer) -> None:
     with pytest.raises(RecordError, match="nowhere"):
         await producer.ensure("nowhere")
@@ -653,6 +659,31 @@ async def test_a_refused_record_leaves_no_trace(cluster: ScriptedCluster, produc
     await commit(producer, OFFSETS, SEAT)
     records = cluster.named("produce")[0].batches[LEDGER]
     assert [one.value for one in MemoryRecords(bytes(records)).next_batch()] == [b"v", None]
+
+
+@pytest.mark.parametrize("append_time", [False, True])
+async def test_only_timestamps_the_topic_allows_are_appended(
+    cluster: ScriptedCluster, producer: Producer, append_time: bool
+) -> None:
+    hour_ms, now_ms = 3_600_000, 1_700_000_000_000
+    cluster.topics["timed"] = TopicDescription(
+        "timed",
+        partition_count=1,
+        append_time=append_time,
+        timestamp_before_max_ms=hour_ms,
+        timestamp_after_max_ms=hour_ms,
+    )
+    await producer.ensure("timed")
+    for timestamp_ms in (now_ms - hour_ms, now_ms, now_ms + hour_ms):
+        producer.append("timed", 0, b"k", b"v", (), timestamp_ms)
+    for timestamp_ms in (now_ms - hour_ms - 1, now_ms + hour_ms + 1):
+        if append_time:
+            producer.append("timed", 0, b"k", b"v", (), timestamp_ms)
+        else:
+            with pytest.raises(RecordError):
+                producer.append("timed", 0, b"k", b"v", (), timestamp_ms)
+    with pytest.raises(RecordError):
+        producer.append("timed", 0, b"k", b"v", (), -1)
 
 
 async def test_an_empty_batch_left_by_a_refusal_is_not_produced(cluster: ScriptedCluster, producer: Producer) -> None:

@@ -1,0 +1,523 @@
+"""A small service on the real engine core (producer, commit, fencing, recovery), run against faults under a seed.
+
+Each input is an id and a key; it makes two outputs that carry the key's running number, and the new number is state.
+State is on a disk of its own a worker, restored from the changelog. Some seeds have an inbox (a mark of the id is
+state too, and an id that comes twice has no effect), others none: an inbox would hide work done twice. So one lost,
+repeated or torn transaction shows in the outputs, in the numbers or in the changelog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from streamapp.eos import commit as eos_commit
+from streamapp.eos import recovery
+from streamapp.eos.cluster import NoAnswer
+from streamapp.eos.producer import Producer, Written
+from streamapp.eos.protocol import Membership
+from streamapp.eos.transaction import State
+from streamapp.errors import Fenced, InstanceFenced, TransactionAborted, Unavailable
+from streamapp.testing.broker import MemoryBroker
+from streamapp.testing.clock import VirtualClock
+from streamapp.testing.cluster import MemoryCluster
+from streamapp.testing.consumer import MemoryConsumer
+from streamapp.testing.faults import Fate, Rates, SeededFaults
+from streamapp.testing.loop import Process, VirtualLoop, run
+from streamapp.types import Partition
+
+INPUT, OUTPUT, CHANGELOG, GROUP = "input", "output", "changelog", "group"
+PARTITIONS = 3
+SESSION_TIMEOUT_S = 10.0
+#: Longer than any time-out and the broker's sweep together.
+SETTLED_S = 40.0
+DRAIN_S = 600.0
+
+
+#: In which calls processes die most.
+_DEADLY = ("produce", "commit_offsets", "end_transaction", "end_transaction", "fetch_offsets", "fetch", "leaders")
+
+
+class Violation(AssertionError):
+    """The promise was broken, or the service stands still."""
+
+
+class Disk:
+    """A worker's directory: values and checkpoint of each changelog partition, written in one step."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.values: dict[int, dict[bytes, bytes]] = {}
+        self.checkpoints: dict[int, int] = {}
+
+    def write(self, number: int, changes: Mapping[bytes, bytes], checkpoint: int) -> None:
+        self.values.setdefault(number, {}).update(changes)
+        self.checkpoints[number] = checkpoint
+
+    def wipe(self, number: int) -> None:
+        self.values.pop(number, None)
+        self.checkpoints.pop(number, None)
+
+
+class ChangelogReader:
+    """Applies the changelogs to the disk."""
+
+    committed_only = True
+
+    def __init__(self, cluster: MemoryCluster, disk: Disk, starts: Mapping[Partition, int]) -> None:
+        self._cluster = cluster
+        self._disk = disk
+        self._positions = dict(starts)
+
+    async def fetch(self) -> int:
+        try:
+            found = await self._cluster.fetch(self._positions, committed_only=self.committed_only, wait_s=0.2)
+        except NoAnswer:
+            return 0
+        for partition, part in found.items():
+            changes = {record.key: record.value for record in part.records}
+            self._disk.write(partition.number, changes, part.position)  # type: ignore[arg-type]
+            self._positions[partition] = part.position
+        return sum(len(part.records) for part in found.values())
+
+    async def position(self, changelog: Partition) -> int:
+        return self._positions[changelog]
+
+
+class Worker:
+    """One process: reads, makes outputs, commits. A `Listener` of its consumer."""
+
+    def __init__(self, cluster: MemoryCluster, disk: Disk, instance_id: str | None, schedule: Schedule) -> None:
+        self.disk = disk
+        self.cluster = cluster
+        self.clock = VirtualClock()
+        self.membership: Membership | None = None
+        #: Next offset to read, and to rewind to, of what is owned.
+        self.positions: dict[Partition, int] = {}
+        self.rewind: dict[Partition, int] = {}
+        self.overlay: dict[int, dict[bytes, bytes]] = {}
+        self.instance_id = instance_id
+        self._plan = schedule.plan
+        self._schedule = schedule
+        self._random = schedule.random
+        self._outcomes = schedule.faults
+        self._turn = asyncio.Lock()
+        self.producer = Producer(
+            cluster,
+            f"{GROUP}-{instance_id or disk.name}",
+            transaction_timeout_s=self._plan.transaction_timeout_s,
+            clock=self.clock,
+        )
+
+    async def run(self) -> None:
+        try:
+            await self.producer.start()
+            for topic in (OUTPUT, CHANGELOG):
+                await self.producer.ensure(topic)
+            consumer = MemoryConsumer(
+                self.cluster,
+                GROUP,
+                {INPUT: PARTITIONS},
+                self,
+                self.clock,
+                instance_id=self.instance_id,
+                session_timeout_s=SESSION_TIMEOUT_S,
+            )
+            async with asyncio.TaskGroup() as group:
+                group.create_task(consumer.run(), name="consumer")
+                group.create_task(self._work(), name="work")
+        except* InstanceFenced:
+            self._outcomes["ended by a twin"] += 1
+        except* Unavailable:
+            self._outcomes["ended without a broker"] += 1
+
+    async def assigned(self, partitions: Collection[Partition], membership: Membership) -> None:
+        changelogs = {Partition(CHANGELOG, part.number): self.disk.checkpoints.get(part.number) for part in partitions}
+        offsets = await recovery.stable_offsets(self.cluster, GROUP, partitions, clock=self.clock)
+        plans = await recovery.restore_plans(self.cluster, changelogs, clock=self.clock)
+        for changelog, plan in plans.items():
+            if plan.wipe is not None:
+                self.disk.wipe(changelog.number)
+        reader = ChangelogReader(self.cluster, self.disk, {part: plan.start for part, plan in plans.items()})
+        await recovery.restore(self.cluster, reader, plans, clock=self.clock)
+        async with self._turn:
+            self.membership = membership
+            self.positions = {partition: offsets[partition] or 0 for partition in partitions}
+            self.rewind = dict(self.positions)
+
+    async def revoked(self, partitions: Collection[Partition]) -> None:
+        async with self._turn:
+            if self.positions != self.rewind:
+                await self._commit()
+            self._drop()
+
+    async def lost(self, partitions: Collection[Partition]) -> None:
+        async with self._turn:
+            self._drop()
+            if self.producer.state is not State.FENCED:  # the work, which ends the process, found it out first
+                await self.producer.confirm()
+
+    async def _work(self) -> None:
+        while True:
+            if not self.positions:
+                await self.clock.sleep(0.2)
+                continue
+            wanted = dict(self.positions)
+            try:
+                found = await self.cluster.fetch(wanted, wait_s=2.0, record_limit=self._plan.events_a_commit)
+            except NoAnswer:
+                await self.clock.sleep(0.1)
+                continue
+            async with self._turn:
+                if wanted == self.positions:
+                    self._process({partition: (part.records, part.position) for partition, part in found.items()})
+                    if self.positions != self.rewind:
+                        await self.clock.sleep(self._plan.work_s)
+                        if self._chance(self._plan.agent_failures):
+                            await self._undo("agent failed")
+                        else:
+                            await self._commit()
+
+    def _process(self, found: Mapping[Partition, tuple]) -> None:  # type: ignore[type-arg]
+        for partition, (records, position) in found.items():
+            overlay = self.overlay.setdefault(partition.number, {})
+            stored = self.disk.values.get(partition.number, {})
+            for record in records:
+                name, key = record.value, record.key
+                if self._plan.inbox:
+                    if name in overlay or name in stored:
+                        continue
+                    overlay[name] = b"seen"
+                number = int(overlay.get(key) or stored.get(key) or b"0") + 1
+                overlay[key] = b"%d" % number
+                for leg in range(2):
+                    value = b"%s:%d:%d" % (name, leg, number)
+                    self.producer.append(OUTPUT, (number + leg) % PARTITIONS, name, value)
+            if records:
+                self.positions[partition] = position
+
+    async def _commit(self) -> None:
+        assert self.membership is not None
+        for number, changes in self.overlay.items():
+            for key, value in changes.items():
+                self.producer.append(CHANGELOG, number, key, value)
+        moved = {part: offset for part, offset in self.positions.items() if offset != self.rewind[part]}
+        bound_s = self._random.random() if self._chance(self._plan.impatience) else None
+        try:
+            async with asyncio.timeout(bound_s):
+                await eos_commit.commit(self.producer, moved, self.membership, self._settle)
+            self._outcomes["committed"] += 1
+        except TimeoutError:
+            if self.producer.state is State.COMMITTING:
+                raise Unavailable("the outcome is in doubt and nobody answers: the next start will see it") from None
+            if self.positions != self.rewind:
+                await self._undo("interrupted")
+        except TransactionAborted:
+            await self._undo("aborted")
+        except InstanceFenced:
+            raise
+        except Fenced:
+            self._outcomes["fenced"] += 1
+            self._drop()
+
+    def _chance(self, probability: float) -> bool:
+        return not self._schedule.healed and self._random.random() < probability
+
+    async def _undo(self, why: str) -> None:
+        """Give up what is open and go back to what is committed."""
+        self._outcomes[why] += 1
+        self.positions = dict(self.rewind)
+        self.overlay = {}
+        await self.producer.abort()
+
+    def _settle(self, written: Mapping[Partition, Written]) -> None:
+        for number, changes in self.overlay.items():
+            if changes:
+                self.disk.write(number, changes, written[Partition(CHANGELOG, number)].next_offset)
+        self.overlay = {}
+        self.rewind = dict(self.positions)
+
+    def _drop(self) -> None:
+        self.positions, self.rewind, self.overlay = {}, {}, {}
+
+
+class Plan(NamedTuple):
+    """What a seed makes of a run."""
+
+    rates: Rates
+    workers: int
+    static: bool
+    inputs: int
+    events_a_commit: int
+    kills: int
+    freezes: int
+    twins: int
+    marker_delay_s: float
+    work_s: float
+    inbox: bool
+    first_epoch: int
+    transaction_timeout_s: float
+    agent_failures: float
+    #: How often a commit is cancelled on its way.
+    impatience: float
+
+    @classmethod
+    def of(cls, generator: random.Random) -> Plan:
+        """Swarm testing: each seed has some kinds of faults and not others, at rates of its own."""
+
+        def rate(most: float) -> float:
+            return generator.random() * most if generator.random() < 0.5 else 0.0
+
+        static = generator.random() < 0.5
+        return cls(
+            rates=Rates(rate(0.08), rate(0.12), rate(0.1), rate(0.1), rate(0.1), generator.choice((0.001, 0.02, 0.3))),
+            workers=generator.choice((1, 2, 2, 3)),
+            static=static,
+            inputs=generator.randrange(10, 40),
+            events_a_commit=generator.choice((1, 3, 10)),
+            kills=generator.choice((0, 1, 2, 4)),
+            freezes=generator.choice((0, 0, 1, 3)),
+            twins=generator.choice((0, 0, 1, 2)) if static else 0,
+            marker_delay_s=generator.choice((0.0, 0.05, 2.0)),
+            work_s=generator.choice((0.0, 0.0, 0.1, 2.0)),
+            inbox=generator.random() < 0.5,
+            first_epoch=generator.choice((0, 0, 0, 32_760)),
+            transaction_timeout_s=generator.choice((10.0, 10.0, 3.0)),
+            agent_failures=rate(0.2),
+            impatience=rate(0.3),
+        )
+
+
+class DyingFaults(SeededFaults):
+    """Also kills its process in the middle of its n-th call of a name: before it is sent, under way, or answered."""
+
+    def __init__(self, generator: random.Random, rates: Rates, loop: VirtualLoop, process: Process) -> None:
+        super().__init__(generator, rates)
+        self._loop = loop
+        self._process = process
+        self.calls_to_live: dict[str, int] = {}
+
+    def fate(self, call: str) -> Fate:
+        fate = super().fate(call)
+        if call in self.calls_to_live:
+            self.calls_to_live[call] -= 1
+            if self.calls_to_live[call] == 0:
+                self.counts[f"{call}: killed in it"] += 1
+                arrival_s = (fate.arrivals_s or (0.01,))[0]
+                self._loop.call_outside(self._random.choice((0.0, 0.5, 1.5)) * arrival_s, self._process.kill)
+        return fate
+
+
+class Seat(NamedTuple):
+    """A running worker with what can be done to it."""
+
+    worker: Worker
+    process: Process
+    faults: DyingFaults
+    task: asyncio.Task[None]
+
+
+class Report(NamedTuple):
+    """A run that kept the promise: how often each fault acted and came of it, and a digest of all that was written."""
+
+    faults: Counter[str]
+    digest: str
+
+
+class Schedule:
+    """One run."""
+
+    def __init__(self, loop: VirtualLoop, seed: int) -> None:
+        self.loop = loop
+        self.random = random.Random(seed)
+        self.plan = Plan.of(self.random)
+        self.broker = MemoryBroker(marker_delay_s=self._marker_delay_s, first_epoch=self.plan.first_epoch)
+        self.faults: Counter[str] = Counter()
+        self.seats: dict[str, Seat] = {}
+        self.sent: list[tuple[bytes, bytes, int]] = []
+        self._started = 0
+        self.healed = False
+
+    async def run(self) -> Report:
+        for topic in (INPUT, OUTPUT):
+            self.broker.create_topic(topic, PARTITIONS)
+        self.broker.create_topic(CHANGELOG, PARTITIONS, compacted=True)
+        for index in range(self.plan.workers):
+            self._start(f"w{index}", Disk(f"d{index}"))
+        await self._disturb()
+        await self._stop_all()
+        self.faults["inputs"] += len(self.sent)
+        self.faults["inputs done under faults"] += sum(
+            self._committed(Partition(INPUT, number)) for number in range(PARTITIONS)
+        )
+        self._check(complete=False)
+        await self._drain()
+        self._check(complete=True)
+        return Report(self.faults, self._digest())
+
+    def _digest(self) -> str:
+        """Of every byte that was written, and when: two runs of a seed are the same if this is."""
+        digest = hashlib.sha256(repr(self.loop.time()).encode())
+        for log in self.broker.logs.values():
+            for batch in log.batches:
+                digest.update(b"%d %d " % (batch.base_offset, batch.producer_id) + batch.payload)
+        return digest.hexdigest()
+
+    def _marker_delay_s(self) -> float:
+        return 0.0 if self.healed else self.random.random() * self.plan.marker_delay_s
+
+    def _start(self, name: str, disk: Disk, twin_of: str | None = None) -> None:
+        process = self.loop.process(name)
+        faults = DyingFaults(self.random, self.plan.rates, self.loop, process)
+        if self.healed:
+            faults.heal()
+        instance_id = (twin_of or name) if self.plan.static else None
+        worker = Worker(MemoryCluster(self.broker, faults), disk, instance_id, self)
+        self._started += 1
+        self.seats[name] = Seat(worker, process, faults, process.spawn(worker.run(), f"{name}.{self._started}"))
+
+    async def _disturb(self) -> None:
+        """Send the inputs while workers are killed, frozen and doubled."""
+        events = ["kill"] * self.plan.kills + ["freeze"] * self.plan.freezes + ["twin"] * self.plan.twins
+        steps: list[str] = ["send"] * self.plan.inputs + events
+        self.random.shuffle(steps)
+        for step in steps:
+            if step == "send":
+                self._send()
+                if self.random.random() < 0.4:
+                    await asyncio.sleep(self.random.random() * self.random.choice((1, 1, 1, 20)))
+            else:
+                self.faults[step] += 1
+                await getattr(self, f"_{step}")(self.random.choice(sorted(self.seats)))
+            self._revive()
+        await asyncio.sleep(self.random.random() * 40)
+
+    def _send(self) -> None:
+        repeated = self.plan.inbox and self.sent and self.random.random() < 0.1
+        name, key, number = (
+            self.random.choice(self.sent)
+            if repeated
+            else (b"e%d" % len(self.sent), b"k%d" % (key := self.random.randrange(6)), key % PARTITIONS)
+        )
+        self.sent.append((name, key, number))
+        self.broker.send(Partition(INPUT, number), key, name)
+
+    async def _kill(self, name: str) -> None:
+        """In one of its next calls, or now; it comes back on its disk or on an empty one."""
+        if self.random.random() < 0.8:
+            self.seats[name].faults.calls_to_live[self.random.choice(_DEADLY)] = self.random.randrange(1, 4)
+        else:
+            self.seats[name].process.kill()
+
+    async def _freeze(self, name: str) -> None:
+        process = self.seats[name].process
+        process.freeze()
+        self.loop.call_outside(self.random.choice((0.5, 5.0, 15.0, 45.0)) * self.random.random() * 2, process.thaw)
+
+    async def _twin(self, name: str) -> None:
+        """A second process under the same name, on a directory of its own."""
+        twin = f"{name}t"
+        if twin not in self.seats and not name.endswith("t"):
+            self._start(twin, Disk(f"twin-of-{self.seats[name].worker.disk.name}"), twin_of=name)
+
+    def _revive(self) -> None:
+        """Whoever is dead or has ended is started again after a while, as an orchestrator does."""
+        for name, seat in list(self.seats.items()):
+            self._collect(seat)
+            if (seat.process.dead or seat.task.done()) and self.random.random() < 0.3:
+                if name.endswith("t"):
+                    del self.seats[name]
+                else:
+                    disk = seat.worker.disk
+                    self._start(name, disk if self.random.random() < 0.7 else Disk(f"{disk.name}'"))
+
+    def _collect(self, seat: Seat) -> None:
+        if seat.task.done() and not seat.task.cancelled() and (failure := seat.task.exception()) is not None:
+            raise Violation(f"{seat.process.name} ended with a defect") from failure
+        self.faults.update(seat.faults.counts)
+        seat.faults.counts.clear()
+
+    async def _stop_all(self) -> None:
+        """Kill everybody and let every time-out pass, so that nothing is open or on its way any more."""
+        for seat in self.seats.values():
+            self._collect(seat)
+            seat.process.kill()
+        await asyncio.sleep(SETTLED_S)
+        self.healed = True
+        await asyncio.sleep(SETTLED_S)
+
+    async def _drain(self) -> None:
+        """Without faults everything must come to its end, on the disks that were left behind."""
+        disks = [seat.worker.disk for seat in self.seats.values() if seat.worker.disk.name[:4] != "twin"]
+        self.seats.clear()
+        for index, disk in enumerate(disks):
+            self._start(f"w{index}", disk)
+        ends = {Partition(INPUT, number): 0 for number in range(PARTITIONS)}
+        for partition in ends:
+            ends[partition] = self.broker.logs[partition].high_watermark
+        deadline = self.loop.time() + DRAIN_S
+        while any(self._committed(partition) != end for partition, end in ends.items() if end):
+            await asyncio.sleep(1)
+            for seat in self.seats.values():
+                self._collect(seat)
+            if self.loop.time() > deadline:
+                raise Violation(f"stands still: committed {[self._committed(part) for part in ends]} of {ends}")
+        await asyncio.sleep(1)
+
+    def _committed(self, partition: Partition) -> int:
+        return self.broker.group(GROUP).offsets.committed.get(partition, 0)
+
+    def _check(self, *, complete: bool) -> None:
+        """The oracle: fold the inputs below the committed offsets; everything visible must be exactly that."""
+        outputs: Counter[bytes] = Counter()
+        for number in range(PARTITIONS):
+            state: dict[bytes | None, bytes | None] = {}
+            committed = self._committed(Partition(INPUT, number))
+            for record in self._visible(INPUT, number):
+                name, key = record.value, record.key
+                assert name is not None
+                if record.offset < committed and name not in state:
+                    if self.plan.inbox:
+                        state[name] = b"seen"
+                    count = int(state.get(key) or b"0") + 1
+                    state[key] = b"%d" % count
+                    outputs.update(b"%s:%d:%d" % (name, leg, count) for leg in range(2))
+            fold = {record.key: record.value for record in self._visible(CHANGELOG, number)}
+            if fold != state:
+                raise Violation(f"changelog {number} is {_difference(fold, state)}")
+            if complete:
+                self._check_disks(number, state)
+        seen = Counter(record.value for number in range(PARTITIONS) for record in self._visible(OUTPUT, number))
+        if complete and not outputs:
+            raise Violation("nothing was there to check")
+        if seen != outputs:
+            raise Violation(f"outputs lost {sorted((outputs - seen).items())}, too many {(seen - outputs).items()}")
+
+    def _check_disks(self, number: int, state: Mapping[bytes | None, bytes | None]) -> None:
+        """Who owns a partition in the end has its whole state on disk."""
+        for name, seat in self.seats.items():
+            if Partition(INPUT, number) in seat.worker.positions:
+                stored = seat.worker.disk.values.get(number, {})
+                if stored != state:
+                    raise Violation(f"the disk of {name} for {number} is {_difference(stored, state)}")
+
+    def _visible(self, topic: str, number: int) -> tuple:  # type: ignore[type-arg]
+        log = self.broker.logs[Partition(topic, number)]
+        if log.last_stable_offset != log.high_watermark:
+            raise Violation(f"a transaction hangs in {log.partition}")
+        return log.fetch(0, committed_only=True).records
+
+
+def _difference(found: Mapping, expected: Mapping) -> str:  # type: ignore[type-arg]
+    keys = sorted({*found, *expected})
+    wrong = {key: (found.get(key), expected.get(key)) for key in keys if found.get(key) != expected.get(key)}
+    return f"not what was committed (found, expected): {wrong}"
+
+
+def simulate(seed: int) -> Report:
+    """Run one seed to its end. Raises `Violation`, or whatever broke."""
+    return run(lambda loop: Schedule(loop, seed).run(), seed)
