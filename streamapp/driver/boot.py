@@ -15,9 +15,9 @@ from faust.transport.drivers import TRANSPORTS
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.after_commit import Handler, IntentTable, after_commit, register
-from streamapp.driver.agent import Outputs
 from streamapp.driver.engine import Engine
 from streamapp.driver.inbox import InboxTable
+from streamapp.driver.outputs import Outputs
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
 from streamapp.errors import ConfigurationError
 from streamapp.types import Partition

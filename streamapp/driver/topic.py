@@ -9,8 +9,8 @@ from weakref import WeakSet
 from faust import topics
 from faust.types.core import prepare_headers
 
-from streamapp.driver.agent import Output
 from streamapp.driver.mailbox import Mailbox
+from streamapp.driver.outputs import Output
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 
 

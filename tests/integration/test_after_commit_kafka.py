@@ -93,8 +93,7 @@ async def test_nothing_runs_for_an_aborted_transaction(bench: Any, running: Any,
     assert done.payloads == [{"order": 1}]
 
 
-@pytest.mark.parametrize("store", ["rocksdict", "memory"])
-async def test_the_next_worker_runs_what_is_left(bench: Any, running: Any, until: Any, done: Done, store: str) -> None:
+async def test_the_next_worker_runs_what_is_left(bench: Any, running: Any, until: Any, done: Done) -> None:
     done.free.clear()
     bench.send("orders", [1, 2, 3])
     app = shop(bench, done, instance="w")

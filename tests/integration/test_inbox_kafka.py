@@ -265,6 +265,34 @@ async def test_two_agents_may_consume_the_same_event(shop: Shop) -> None:
     assert seen == {name: [("alice", "1"), ("alice", "2")] for name in "ab"}
 
 
+async def test_what_another_agent_fails_takes_the_mark_with_it(shop: Shop) -> None:
+    app, ill, seen = shop.app(), [True], []
+    orders = app.topic(shop.orders, value_type=Order)
+
+    @app.agent(orders, name="careful")
+    @inbox(aggregate_type="ORDER", event_type="ORDER_BOOK")
+    async def careful(stream: Any) -> None:
+        async for key, order in stream.items():
+            seen.append((key, order.event_id))
+            await asyncio.sleep(0)
+
+    @app.agent(orders, name="clumsy")
+    async def clumsy(stream: Any) -> None:
+        async for _ in stream:
+            if ill[0]:
+                raise ArithmeticError("not today")
+
+    async with running(app) as engine:
+        shop.send(("1", 5))
+        await consumed(engine, shop, 1)
+        ill[0] = False
+        shop.send(("1", 5), ("1", 5))
+        await consumed(engine, shop, 3)
+    assert seen[-1] == ("alice", "1")
+    assert engine.counts["duplicates"] == 1
+    assert shop.marks()["alice", "1"][:2] == (Status.PROCESSED, 1)
+
+
 async def test_after_the_retention_an_id_is_new_and_its_segment_is_dropped(shop: Shop) -> None:
     app = shop.app(inbox_retention=1.0)
     booking(shop, app)
