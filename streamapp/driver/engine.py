@@ -18,7 +18,7 @@ from streamapp.clock import Clock
 from streamapp.codec import RECORD_BYTES_MAX
 from streamapp.delivery.dead_letter import Source, dead_letter
 from streamapp.delivery.inbox import TABLE as INBOX
-from streamapp.delivery.inbox import Status
+from streamapp.delivery.inbox import Mark, Status
 from streamapp.driver.gate import Gate
 from streamapp.driver.intents import Intents
 from streamapp.driver.task import Task
@@ -131,7 +131,7 @@ class Engine:
             record.value,
             tuple(record.headers),
         )
-        entries = [(key, mark) for name, key, mark in unit.entries or () if name == agent]
+        entries = [(key, Mark.unpack(raw)) for name, key, raw in unit.entries or () if name == agent]
         attempts = max((mark.attempts for _, mark in entries), default=1)
         letter = dead_letter(source, error, group=self._settings.id, attempts=attempts, size_max=DEAD_LETTER_BYTES_MAX)
         unit.give_up()
