@@ -88,6 +88,9 @@ class EngineApp(faust.App):
         """End the worker with this error."""
         self.consumer.end(exc)
 
+    def _create_directories(self) -> None:
+        """Nothing: the state directory is the engine's, and Faust's own would lie empty in the current directory."""
+
     def use_inbox(self) -> InboxTable:
         """The app's table of marks, made when its first inbox asks for it."""
         table = self.tables.get(INBOX)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from streamapp.clock import Clock
 from streamapp.codec import RECORD_BYTES_MAX
@@ -27,7 +27,8 @@ from streamapp.eos.commit import commit
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.remedies import ContentRefused
-from streamapp.errors import Fenced, RecordError, StreamAppError, TransactionAborted
+from streamapp.errors import ConfigurationError, Fenced, InstanceFenced, RecordError, StreamAppError, TransactionAborted
+from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
 
@@ -81,6 +82,8 @@ class Engine:
         self.membership: Membership | None = None
         self.consumer: Consumer | None = None
         self.committed: dict[Partition, int] = {}
+        #: An error has ended the worker: nothing commits any more, and it must not rejoin.
+        self.over = False
         #: Counted by name for metrics and for the operator's page of errors.
         self.counts: dict[str, int] = {}
         #: Runs what events want done after their commit; None where no handler is registered.
@@ -91,11 +94,17 @@ class Engine:
         self._due = asyncio.Event()
         self._due_at = float("inf")
         self._finished = 0
+        #: While the events of a refused transaction run one at a time: up to here.
         self._replaying_until: dict[Partition, int] = {}
+        #: ... the place of the event that runs, and why the broker refused what an event led to.
+        self._alone: tuple[Partition, int] | None = None
+        self._refusals: dict[tuple[Partition, int], RecordError] = {}
         self._commit_lock = asyncio.Lock()
         #: Runs of timers whose sends are in the open transaction.
         self._timers: list[Unit] = []
         self._barriers_missed = 0
+        #: Set while partitions are given up: how far those had been read of which nothing was waiting.
+        self._stopped_at: dict[Partition, int] | None = None
 
     # --- units
 
@@ -107,7 +116,15 @@ class Engine:
         for store in unit.stores.values():
             store.merge()
         self._finished += 1
-        self._look_at_the_clock()
+        if self.gate.single:
+            self._alone = _place(unit.records[0]) if unit.records else None
+            self.request_commit()
+        else:
+            self._look_at_the_clock()
+
+    def refusal(self, record: Any) -> RecordError | None:
+        """Why the broker refused what this record led to, when its event was alone in a transaction."""
+        return self._refusals.get(_place(record))
 
     def failed(self, unit: Unit, error: BaseException, agent: str | None = None) -> None:
         """Replace a unit's effects by its dead letter, and by a FAILED mark where `agent` has an inbox.
@@ -213,6 +230,7 @@ class Engine:
             try:
                 await self.commit()
             except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
+                self.over = True
                 self._crash(exc)
                 return
 
@@ -233,9 +251,11 @@ class Engine:
         async with self._commit_lock:
             self._due.clear()
             self._due_at = float("inf")
-            if not self.tasks or self.membership is None:
+            if not self.tasks or self.membership is None or self.over:
                 return False
             self.gate.close()
+            if self.gate.running:
+                failpoint("K8b")
             if not await self.gate.drained(self.barrier_s):
                 await self._abort(self._held_up())
                 return False
@@ -270,21 +290,17 @@ class Engine:
         }
         assert self.membership is not None
 
-        overlays = {changelog: store.overlay for changelog, store in stores.items()}
-
         def settle(written: Mapping[Partition, Written]) -> None:
             if self.intents is not None:
                 self.intents.committed()
             for task in self.tasks:
                 task.keep_time(self._at_end)
             for changelog, store in stores.items():
-                # The seat may have been lost while the commit was under way: then the overlay was dropped, and the
-                # store keeps its old checkpoint, from which a restore brings what was committed.
-                if store.overlay is overlays[changelog]:
-                    store.commit(written[changelog].next_offset)
+                store.commit(written[changelog].next_offset)
             self.committed.update(offsets)
 
         try:
+            failpoint("K2")
             for changelog, store in stores.items():
                 topic, number = changelog
                 for key, value in store.changes():
@@ -296,13 +312,20 @@ class Engine:
         except TransactionAborted as exc:
             await self._abort(str(exc))
             return False
-        except Fenced:
+        except InstanceFenced:
             self.lose()
             raise
+        except Fenced as exc:
+            logger.warning("partitions lost: %s", exc)
+            await self._drop()
+            return False
         self.count("commits")
         self.count("events", self._finished)
         self._finished = 0
         self._timers.clear()
+        failpoint("K12")
+        if self.gate.single:
+            self._look_at_the_replay()
         self._open()
         return True
 
@@ -314,10 +337,10 @@ class Engine:
         offsets: dict[Partition, int] = {}
         for task in self.tasks:
             for partition, finished in task.offsets.items():
-                offset = finished
-                if not task.buffered.get(partition) and self.consumer is not None:
-                    position = self.consumer.position(partition)
-                    offset = max(finished, position) if position is not None else finished
+                read_to = (
+                    self._read_to(task, partition) if self._stopped_at is None else self._stopped_at.get(partition)
+                )
+                offset = finished if read_to is None else max(finished, read_to)
                 if offset != self.committed.get(partition):
                     offsets[partition] = offset
         if not offsets:  # a timer's transaction carries an owned offset again
@@ -325,17 +348,51 @@ class Engine:
             offsets[partition] = offset
         return offsets
 
-    async def commit_all(self) -> None:
-        """Commit everything that has finished, before the partitions are given up. The gate stays closed."""
+    def _read_to(self, task: Task, partition: Partition) -> int | None:
+        if task.buffered.get(partition) or self.consumer is None:
+            return None
+        return self.consumer.position(partition)
+
+    def stop_reading(self) -> None:
+        """What is fetched from here on is dropped, and so is what has not started: their next owner reads them.
+
+        So a partition's position says from now on nothing about what was processed; it is noted as it is here.
+        """
+        if self._stopped_at is None:
+            self._stopped_at = {
+                partition: position
+                for task in self.tasks
+                for partition in task.offsets
+                if (position := self._read_to(task, partition)) is not None
+            }
+            for task in self.tasks:
+                task.stop_starting()
+
+    async def commit_all(self) -> bool:
+        """Commit everything that has finished, before the partitions are given up. No further event starts."""
         if self.intents is not None:
             self.intents.end()
-        for task in self.tasks:
-            task.stop_starting()
-        await self.commit()
+        self.stop_reading()
+        return await self.commit()
+
+    async def drop(self) -> None:
+        """The seat is gone: nothing that is open has an effect, and no task is ours any more.
+
+        Raises `InstanceFenced` when somebody newer is this worker: it must not take the seat again (decision 5).
+        A commit under way is waited for, because a producer serves one at a time; it finds out by itself.
+        """
+        async with self._commit_lock:
+            await self._drop()
+
+    async def _drop(self) -> None:
+        if self.membership is not None:
+            self.lose()
+            await self.producer.confirm()
 
     def own(self, membership: Membership, tasks: list[Task]) -> None:
         """These tasks are ready, with their tables and the offsets they begin at: open the gate."""
         self.membership = membership
+        self._stopped_at = None
         self.tasks = tasks
         self.owners = {partition: task for task in tasks for partition in task.offsets}
         self.committed = {partition: offset for task in tasks for partition, offset in task.offsets.items()}
@@ -375,13 +432,37 @@ class Engine:
         self._open()
 
     async def _replay_one_by_one(self, refused: ContentRefused) -> None:
-        raise StreamAppError(f"not recoverable yet: {refused}")
+        """Run the interval again, one event a transaction; the event that is then refused alone is dead-lettered."""
+        if not self.gate.single:
+            self._replaying_until = {at: offset for task in self.tasks for at, offset in task.offsets.items()}
+            self.gate.single = True
+        elif self._alone is None:
+            logger.error("what a timer sent is given up: %s", refused)
+        elif self._alone in self._refusals:
+            raise ConfigurationError(
+                f"Even the dead letter of {self._alone[0]}@{self._alone[1]} was refused. {refused} "
+                "Nothing is lost: the event is not committed. Raise the dead-letter topic's max.message.bytes."
+            ) from refused
+        else:
+            self._refusals[self._alone] = RecordError(str(refused), kind="OutputRefused")
+        await self._abort(str(refused))
+
+    def _look_at_the_replay(self) -> None:
+        if all(self.committed.get(at, until) >= until for at, until in self._replaying_until.items()):
+            self._end_replay()
+
+    def _end_replay(self) -> None:
+        self.gate.single = False
+        self._replaying_until = {}
+        self._refusals = {}
+        self._alone = None
 
     def lose(self) -> None:
         """The seat is gone: whatever was open has no effect, and no task is ours any more."""
         if self.intents is not None:
             self.intents.end()
         self._give_up()
+        self._end_replay()
         self.tasks = []
         self.owners = {}
         self.committed = {}
@@ -400,6 +481,10 @@ class Engine:
         self._finished = 0
         self._due_at = float("inf")
         self._due.clear()
+
+
+def _place(record: Any) -> tuple[Partition, int]:
+    return Partition(record.topic, record.partition), record.offset
 
 
 def _brief(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from streamapp.errors import InstanceFenced
 pytestmark = pytest.mark.kafka
 
 #: The issue wants 100 of each; the test run makes as many as it has time for.
-CYCLES = int(os.environ.get("AGENTS_CYCLES", "20"))
+CYCLES = int(os.environ.get("AGENTS_CYCLES", "5"))
 PARTITIONS = 4
 KEYS = 16
 
