@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Awaitable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -46,6 +47,7 @@ SYSTEM_CLOCK = SystemClock()
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 
 
+@lru_cache(maxsize=1024)  # the records an event leads to have its own time
 def parse_rfc3339(text: str) -> datetime:
     """An instant from RFC 3339 text in UTC that ends in `Z`; `ValueError` says what is wrong with any other."""
     if not _RFC3339.fullmatch(text):

@@ -22,10 +22,13 @@ DEAD_LETTER_ROOM_BYTES = 64 << 10
 #: `max.message.bytes` of every topic but the dead letters'.
 MAX_BATCH_BYTES = MAX_RECORD_BYTES + RECORD_OVERHEAD_BYTES
 
-_DAY_MS = 86_400_000
+_DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
+#: How much longer the changelog keeps a mark than the store: a worker may be away as long before it restores.
+INBOX_MARGIN_MS = _DAY_MS
 
 CLEANUP, SIZE, STAMP = "cleanup.policy", "max.message.bytes", "message.timestamp.type"
 MIN_ISR, MIN_LAG = "min.insync.replicas", "min.compaction.lag.ms"
+RETENTION, SEGMENT = "retention.ms", "segment.ms"
 
 
 class Remedy(Enum):
@@ -109,6 +112,7 @@ def specs(settings: Settings, brokers: int) -> tuple[TopicSpec, ...]:
         *(spec(settings, brokers, declared.name, config=declared.config) for declared in CONTRACT),
         *(dead_letter_spec(settings, brokers, f"{declared.name}-dlt") for declared in CONTRACT if declared.consumed),
         *(changelog_spec(settings, brokers, f"{settings.id}-{table}-changelog") for table in TABLES),
+        inbox_changelog_spec(settings, brokers, f"{settings.id}-inbox-changelog"),
     )
 
 
@@ -132,6 +136,18 @@ def dead_letter_spec(settings: Settings, brokers: int, name: str, partitions: in
 def changelog_spec(settings: Settings, brokers: int, name: str, partitions: int | None = None) -> TopicSpec:
     """A table's changelog: compacted, because it is restored from for ever."""
     return spec(settings, brokers, name, partitions, {CLEANUP: "compact"})
+
+
+def inbox_changelog_spec(settings: Settings, brokers: int, name: str, partitions: int | None = None) -> TopicSpec:
+    """The inbox's changelog: compacted, and deleted by age, so that ids that are forgotten do not stay for ever."""
+    retention_ms = int(settings.inbox_retention * 1000)
+    kept = {
+        CLEANUP: "compact,delete",
+        RETENTION: str(retention_ms + retention_ms // 2 + INBOX_MARGIN_MS),
+        # Only closed segments are deleted, so they must be closed well within the retention.
+        SEGMENT: str(min(7 * _DAY_MS, max(_HOUR_MS, retention_ms // 4))),
+    }
+    return spec(settings, brokers, name, partitions, kept)
 
 
 def _common(copies: int) -> dict[str, str]:
@@ -237,5 +253,7 @@ _COST: Mapping[str, str] = {
     STAMP: "with the sender's stamps, retention and replays depend on the sender's clock",
     SIZE: "records the contract allows would be refused",
     MIN_ISR: "acknowledged records could be lost with one broker, or none be accepted",
+    RETENTION: "an inbox that is restored would have forgotten ids too early, or never forget them",
+    SEGMENT: "segments that are not closed in time are not deleted in time",
     MIN_LAG: "upserts would be compacted away before auditors have read them",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from faust.types import StreamT
 
 from agents.transfers import rules
+from streamapp import inbox
 from streamapp.app import app
 from streamapp.records import AccountBalance, BalanceEntry, Transfer, TransferRejected
 from tables.balances import balances
@@ -20,6 +21,7 @@ rejected_topic = app.topic("transfer-rejected", value_type=TransferRejected)
 
 
 @app.agent(transfers_topic)
+@inbox(aggregate_type="TRANSFER", event_type="TRANSFER_POST", aggregate_id="from_account")
 async def post_transfers(stream: StreamT[Transfer]) -> None:
     """Post or refuse each transfer; a posted one debits its sender here and now."""
     async for transfer in stream:
@@ -35,7 +37,14 @@ async def post_transfers(stream: StreamT[Transfer]) -> None:
         await entries_topic.send(key=credit.account, value=credit)
 
 
+# Two senders may use one event id: their credits then have the same key and id, and only the counterparty differs.
 @app.agent(entries_topic)
+@inbox(
+    aggregate_type="ACCOUNT",
+    event_type="BALANCE_CREDIT",
+    event_id=("event_id", "counterparty"),
+    aggregate_id="account",
+)
 async def apply_credits(stream: StreamT[BalanceEntry]) -> None:
     """Apply each credit to its account; the debits in the topic were applied before they were written."""
     async for entry in stream:

@@ -1,10 +1,31 @@
-"""Agents: Faust's, with test contexts that need no broker."""
+"""Faust's agent on our units: it starts again at once, by itself, and never loses the event it was given.
+
+Faust hands a crashed actor to a supervisor, which gives up after 100 restarts a second and may wait five seconds for
+the next one. Here the coroutine of an actor is only begun again, in the same asyncio task:
+
+    raised inside an event     the event becomes a dead letter (decision 12)
+    raised outside of one      the worker ends: there is no event to blame, and nobody would do the agent's work
+    returned or left its loop  the event at hand is finished; with none taken at all, the worker ends
+    cancelled by an abort      its event was given up and runs again
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import AsyncIterable
 from typing import Any, NamedTuple
 
-from faust.agents import Agent as FaustAgent
+from faust.agents.actor import Actor
+from faust.agents.agent import Agent as FaustAgent
+from faust.agents.agent import _current_agent
+
+from streamapp.driver.unit import UnitMisuse, current_unit, given_up, set_current_unit
+from streamapp.errors import StreamAppError
+
+
+class AgentEnded(StreamAppError):
+    """An agent's function ended or raised where no event is to blame. The worker ends; nothing is lost."""
 
 
 class Output(NamedTuple):
@@ -18,7 +39,7 @@ class Output(NamedTuple):
 
 
 class Outputs(list[Output]):
-    """What the agents of an app sent since the last test context was opened, in order."""
+    """What the agents of an app sent in test contexts, in order."""
 
     def of(self, topic: str) -> list[Any]:
         """The values sent to one topic."""
@@ -28,10 +49,92 @@ class Outputs(list[Output]):
 class Agent(FaustAgent):
     """See the module."""
 
+    logger = logging.getLogger("faust.agents")
+
     def test_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Faust's test context; what the agent sends is in `app.outputs`, its tables are in memory and empty.
+        """Faust's test context, without a broker: sends are kept in `app.outputs`, tables and inbox in memory.
+
+        Contexts of one app share them, one after the other too, as if the worker had been started again;
+        `app.forget_tests()` empties them.
 
         Example: `async with agent.test_context() as context: await context.put(value)`
         """
         self.app.begin_test()
         return super().test_context(*args, **kwargs)
+
+    async def _execute_actor(self, coro: Any, aref: Any) -> None:
+        _current_agent.set(self)
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name(f"agent {self.name}")
+        going_on = True
+        while going_on:
+            taken = aref.stream.get_active_stream().events_total
+            try:
+                await coro
+            except asyncio.CancelledError:
+                if self.should_stop or aref.should_stop or not given_up(task):
+                    raise
+            except Exception as exc:  # noqa: BLE001 - it is the event's result, or ends the worker
+                going_on = await self._raised(exc)
+            else:
+                going_on = self._returned(aref.stream.get_active_stream().events_total > taken)
+            finally:
+                set_current_unit(None)
+            coro = self._begun_again(aref) if going_on else None
+
+    def _begun_again(self, aref: Any) -> Any:
+        aref.it = self.fun(aref.stream)
+        return self._slurp(aref, aiter(aref.it)) if isinstance(aref.it, AsyncIterable) else aref.it
+
+    async def _raised(self, exc: Exception) -> bool:
+        """Whether the agent goes on after what it raised."""
+        unit = current_unit()
+        if unit is None or self.app.engine is None:
+            return self._end_worker(f"raised outside of an event: {type(exc).__name__}: {exc}", exc)
+        if unit.live:
+            await self._on_error(self, exc)
+        else:
+            self.log.warning("%s raised for an event that is over: %s: %s", self.name, type(exc).__name__, exc)
+        return True
+
+    def _returned(self, has_taken: bool) -> bool:
+        """Whether the agent goes on after its function came to an end."""
+        unit = current_unit()
+        if unit is None and not has_taken:
+            return self._end_worker("returned without taking an event from its stream", None)
+        self.log.warning("%s left its loop; it is started again for the next event", self.name)
+        if unit is not None:
+            unit.done()
+        return True
+
+    def _end_worker(self, why: str, cause: Exception | None) -> bool:
+        error = AgentEnded(f"Agent {self.name} {why}. The worker ends; what was not committed runs again.")
+        error.__cause__ = cause
+        self.app.end(error)
+        return False
+
+    async def on_isolated_partitions_revoked(self, revoked: Any) -> None:
+        """Stop the actors of partitions that are gone, and forget them: Faust keeps each one in its lists."""
+        gone: list[Actor] = [actor for tp in revoked if (actor := self._actor_by_partition.get(tp)) is not None]
+        await super().on_isolated_partitions_revoked(revoked)
+        for actor in gone:
+            self.supervisor.discard(actor)
+            self.app.topics.discard(actor.stream.channel)
+
+    async def ask(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused in a worker: the answer comes after the commit that the event is waiting for."""
+        self._refuse_waiting("ask()")
+        return await super().ask(*args, **kwargs)
+
+    async def _barrier_send(self, *args: Any, **kwargs: Any) -> Any:
+        self._refuse_waiting("map() and join()")
+        async for correlation_id in super()._barrier_send(*args, **kwargs):
+            yield correlation_id
+
+    def _refuse_waiting(self, what: str) -> None:
+        if self.app.engine is not None:
+            raise UnitMisuse(
+                f"{what} of agent {self.name} waits for an answer that is sent only after this worker's next commit, "
+                "which waits for this event. Use `agent.send(..., reply_to=topic)` and read that topic with an agent."
+            )

@@ -12,9 +12,11 @@ import faust
 from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
 
+from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.agent import Outputs
 from streamapp.driver.engine import Engine
-from streamapp.driver.unit import UnitMisuse, current_unit
+from streamapp.driver.inbox import InboxTable
+from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
 from streamapp.errors import ConfigurationError
 
 SCHEME = "streamapp"
@@ -49,20 +51,61 @@ class EngineApp(faust.App):
     outputs: Outputs | None = None
 
     def begin_test(self) -> None:
-        """A test context is opened: nothing was sent yet, and every table is empty."""
+        """A test context is made: sends are collected from here on, tables and inbox live in memory."""
         if self.engine is not None:
             raise UnitMisuse("a test context needs an app of its own: this one is a running worker's")
-        self.outputs = Outputs()
+        if self.outputs is None:
+            self.outputs = Outputs()
+
+    def forget_tests(self) -> None:
+        """Empty `outputs`, tables and inbox, so that the next test begins anew."""
+        self.outputs = None
         for table in self.tables.values():
             table.forget()
 
+    def end(self, exc: BaseException) -> None:
+        """End the worker with this error."""
+        self.consumer.end(exc)
+
+    def use_inbox(self) -> InboxTable:
+        """The app's table of marks, made when its first inbox asks for it."""
+        table = self.tables.get(INBOX)
+        if table is None:
+            table = self._added(InboxTable(self, self.settings.inbox_retention))
+        if not isinstance(table, InboxTable):
+            raise ConfigurationError(f"The name {INBOX} is the inbox's. Call your own table something else.")
+        return table
+
+    def _added(self, table: Any) -> Any:
+        """Add a table of the app's own, which needs no declaration."""
+        try:
+            return self.tables.add(table)
+        except RuntimeError as exc:
+            raise ConfigurationError(
+                f"The table {table.name} is first needed by an agent that is running already. Use the decorator, or "
+                "call it before the agent awaits anything."
+            ) from exc
+
+    def agent(self, channel: Any = None, **options: Any) -> Any:
+        """Faust's `agent`; one with `@inbox` brings the app's table of marks with it."""
+        decorate = super().agent(channel, **options)
+
+        def declare(fun: Any) -> Any:
+            agent = decorate(fun)
+            rule = getattr(fun, "inbox_rule", None)
+            if rule is not None:
+                codec = getattr(getattr(channel, "schema", None), "codec", None)
+                rule.check(getattr(codec, "record_type", None), agent.name)
+                self.use_inbox().agents.append(agent)
+            return agent
+
+        return declare
+
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
-        """An agent raised: its event becomes a dead letter, and Faust's supervisor starts the agent again."""
+        """An agent raised inside an event, which becomes a dead letter."""
         unit = current_unit()
-        if self.engine is not None and unit is not None:
-            self.engine.failed(unit, exc)
-        elif self.engine is not None:
-            agent.log.error("%s raised outside of an event: %r", agent, exc, exc_info=exc)
+        assert self.engine is not None and unit is not None
+        self.engine.failed(unit, exc, agent.name)
 
     def _on_autodiscovery_error(self, name: str) -> None:
         """A worker without one of its agents would leave that agent's work undone and say nothing: do not start."""
@@ -92,13 +135,16 @@ class EngineApp(faust.App):
             engine = self.engine
             if engine is None:
                 return await fun(*args)
-            unit = await engine.begin_timer()
+            unit = Unit(None, [])
+            set_current_unit(unit)
             try:
                 result = await fun(*args)
+                await engine.finish_timer(unit)
             except BaseException:
-                engine.drop_timer(unit)
+                unit.drop()
                 raise
-            engine.finish_timer(unit)
+            finally:
+                set_current_unit(None)
             return result
 
         return run

@@ -84,6 +84,14 @@ class GroupConsumer:
         state = subscription.assignment.state_value(TopicPartition(*partition))
         return state.position if state.has_valid_position else None
 
+    def at_end(self, partition: Partition) -> bool:
+        """Whether the last fetch of an assigned partition found nothing more; False while that is not known."""
+        position = self.position(partition)
+        if position is None:
+            return False
+        end = self._consumer.highwater(TopicPartition(*partition))
+        return end is not None and position >= end
+
     @property
     def membership(self) -> Membership:
         """The seat as the coordinator of the consumer has it now. Snapshot it at assignment; never commit with this."""

@@ -17,14 +17,23 @@ from typing import Any, Protocol
 from streamapp.clock import Clock
 from streamapp.codec import RECORD_BYTES_MAX
 from streamapp.delivery.dead_letter import Source, dead_letter
+from streamapp.delivery.inbox import TABLE as INBOX
+from streamapp.delivery.inbox import Status
 from streamapp.driver.gate import Gate
 from streamapp.driver.task import Task
-from streamapp.driver.unit import Unit, set_current_unit
+from streamapp.driver.unit import Unit
 from streamapp.eos.commit import commit
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.remedies import ContentRefused
-from streamapp.errors import ConfigurationError, Fenced, InstanceFenced, RecordError, TransactionAborted
+from streamapp.errors import (
+    ConfigurationError,
+    Fenced,
+    InstanceFenced,
+    RecordError,
+    StreamAppError,
+    TransactionAborted,
+)
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
@@ -33,10 +42,16 @@ logger = logging.getLogger(__name__)
 
 #: Part of the transaction time-out that running units have to finish in, once a commit is due.
 BARRIER_SHARE = 0.6
+#: How often in a row it may be missed before the worker ends.
+BARRIERS_MISSED_MAX = 3
 #: Finished units between two looks at the clock.
 _CLOCK_EVERY = 32
 #: Largest dead letter: the largest record and 64 KiB for where it was and why.
 DEAD_LETTER_BYTES_MAX = RECORD_BYTES_MAX + (64 << 10)
+
+
+class BarrierHeld(StreamAppError):
+    """An agent holds up every commit. The worker ends, so that its partitions go to one that can work."""
 
 
 class Consumer(Protocol):
@@ -48,6 +63,9 @@ class Consumer(Protocol):
     def position(self, partition: Partition) -> int | None:
         """The next offset to be fetched; control records and aborted ones are behind it."""
 
+    def at_end(self, partition: Partition) -> bool:
+        """Whether the last fetch found nothing more, so that what is still to come was appended after it."""
+
 
 class Engine:
     """See the module. One event loop; every method that is not async is called from it."""
@@ -58,7 +76,6 @@ class Engine:
         producer: Producer,
         clock: Clock,
         *,
-        restart_agents: Callable[[], None],
         crash: Callable[[BaseException], None],
     ) -> None:
         self.gate = Gate()
@@ -77,7 +94,6 @@ class Engine:
         self.counts: dict[str, int] = {}
         self._settings = settings
         self._clock = clock
-        self._restart_agents = restart_agents
         self._crash = crash
         self._due = asyncio.Event()
         self._due_at = float("inf")
@@ -88,7 +104,9 @@ class Engine:
         self._alone: tuple[Partition, int] | None = None
         self._refusals: dict[tuple[Partition, int], RecordError] = {}
         self._commit_lock = asyncio.Lock()
-        self._timers: set[Unit] = set()
+        #: Runs of timers whose sends are in the open transaction.
+        self._timers: list[Unit] = []
+        self._barriers_missed = 0
 
     # --- units
 
@@ -110,14 +128,16 @@ class Engine:
         """Why the broker refused what this record led to, when its event was alone in a transaction."""
         return self._refusals.get(_place(record))
 
-    def failed(self, unit: Unit, error: BaseException) -> None:
-        """Replace a unit's effects by its dead letter; a failed batch runs again one event at a time."""
+    def failed(self, unit: Unit, error: BaseException, agent: str | None = None) -> None:
+        """Replace a unit's effects by its dead letter, and by a FAILED mark where `agent` has an inbox.
+
+        A failed batch runs again one event at a time.
+        """
         if not unit.live:
             return
         task: Task = unit.task
         if len(unit.records) > 1:
             logger.warning("a batch failed and runs again one event at a time: %s", _brief(error))
-            self._restart_lane(unit)
             task.retry(unit)
             return
         record = unit.records[0]
@@ -130,10 +150,17 @@ class Engine:
             record.value,
             tuple(record.headers),
         )
-        letter = dead_letter(source, error, group=self._settings.id, attempts=1, size_max=DEAD_LETTER_BYTES_MAX)
-        unit.drop()
+        entries = [(key, mark) for name, key, mark in unit.entries or () if name == agent]
+        attempts = max((mark.attempts for _, mark in entries), default=1)
+        letter = dead_letter(source, error, group=self._settings.id, attempts=attempts, size_max=DEAD_LETTER_BYTES_MAX)
+        unit.give_up()
         unit.sends.append((letter.topic, letter.partition, letter.key, letter.value, letter.headers, None))  # type: ignore[arg-type]
         unit.stores.clear()
+        if entries:
+            store = task.stores[INBOX]
+            rows = unit.stores[store] = store.begin()
+            for key, mark in entries:
+                rows.set(key, mark._replace(status=Status.FAILED).pack())
         self.count("dead_letters")
         if not isinstance(error, RecordError):
             logger.error(
@@ -152,38 +179,22 @@ class Engine:
         if self._due_at == float("inf"):
             self._set_due_time()
 
-    async def begin_timer(self) -> Unit:
-        """A unit without a task, for a timer or a crontab: it waits at the gate like any other."""
+    async def finish_timer(self, unit: Unit) -> None:
+        """A timer's run is over: what it sent goes with one commit, all of it.
+
+        A run only sends, so it may take its time: it waits for the gate when it ends and not when it begins, and a
+        slow one holds up no commit. After an abort it need not run again: its sends go with the next transaction.
+        """
         await self.gate.entered()
-        unit = Unit(None, [])
-        self._timers.add(unit)
-        set_current_unit(unit)
-        return unit
-
-    def finish_timer(self, unit: Unit) -> None:
-        """The timer's run is over: its sends go with the next commit, unless they were given up meanwhile."""
-        set_current_unit(None)
-        if unit.live:
-            unit.live = False
-            self._timers.discard(unit)
+        unit.live = False
+        if unit.sends:
+            self._timers.append(unit)
             self.finished(unit)
-            self.gate.leave()
-
-    def drop_timer(self, unit: Unit) -> None:
-        """The timer raised: what it sent is forgotten."""
-        set_current_unit(None)
-        if unit.live:
-            unit.drop()
-            self._timers.discard(unit)
-            self.gate.leave()
+        self.gate.leave()
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to one of the counters."""
         self.counts[name] = self.counts.get(name, 0) + more
-
-    def _restart_lane(self, unit: Unit) -> None:
-        # Deliveries of the unit that agents have not taken yet are skipped by the streams, because it is not live.
-        unit.live = False
 
     # --- when to commit
 
@@ -243,13 +254,28 @@ class Engine:
             if self.gate.running:
                 failpoint("K8b")
             if not await self.gate.drained(self._settings.transaction_timeout * BARRIER_SHARE):
-                held_by = ", ".join(str(unit) for task in self.tasks for unit in task.running)
-                await self._abort(f"an agent did not finish within the barrier: {held_by}")
+                await self._abort(self._held_up())
                 return False
+            self._barriers_missed = 0
             if not self._finished:
                 self._open()
                 return True
             return await self._commit()
+
+    def _held_up(self) -> str:
+        """Who did not finish in time. Raises `BarrierHeld` when that has happened too often in a row."""
+        self._barriers_missed += 1
+        held = [
+            f"{worker.get_name()} at {unit}" for task in self.tasks for unit in task.running for worker in unit.workers
+        ]
+        bound = self._settings.transaction_timeout * BARRIER_SHARE
+        why = f"not finished within {bound:g} s of a commit being due: {', '.join(held) or 'an event nobody takes'}"
+        if self._barriers_missed >= BARRIERS_MISSED_MAX:
+            raise BarrierHeld(
+                f"{BARRIERS_MISSED_MAX} times in a row {why}. Nothing of it was committed, the events run again at "
+                "the next start. Bound every wait in the agent below that time, or raise STREAMAPP_TRANSACTION_TIMEOUT."
+            )
+        return why
 
     async def _commit(self) -> bool:
         offsets = self._offsets()
@@ -262,6 +288,8 @@ class Engine:
         assert self.membership is not None
 
         def settle(written: Mapping[Partition, Written]) -> None:
+            for task in self.tasks:
+                task.keep_time(self._at_end)
             for changelog, store in stores.items():
                 store.commit(written[changelog].next_offset)
             self.committed.update(offsets)
@@ -289,11 +317,15 @@ class Engine:
         self.count("commits")
         self.count("events", self._finished)
         self._finished = 0
+        self._timers.clear()
         failpoint("K12")
         if self.gate.single:
             self._look_at_the_replay()
         self._open()
         return True
+
+    def _at_end(self, partition: Partition) -> bool:
+        return self.consumer is not None and self.consumer.at_end(partition)
 
     def _offsets(self) -> dict[Partition, int]:
         """What to commit. A partition with nothing buffered is read up to its position, past control records."""
@@ -342,6 +374,11 @@ class Engine:
     def _open(self) -> None:
         if self.tasks:
             self.gate.open()
+            if not self._finished:
+                again, self._timers = self._timers, []
+                for unit in again:  # their transaction was aborted
+                    self._timers.append(unit)
+                    self.finished(unit)
             for task in self.tasks:
                 task.advance()
 
@@ -355,8 +392,7 @@ class Engine:
 
     def rewind(self) -> None:
         """Forget what finished since the last commit and read on from the committed offsets."""
-        if self._give_up():
-            self._restart_agents()
+        self._give_up()
         for task in self.tasks:
             for partition in task.offsets:
                 task.offsets[partition] = self.committed[partition]
@@ -392,30 +428,24 @@ class Engine:
 
     def lose(self) -> None:
         """The seat is gone: whatever was open has no effect, and no task is ours any more."""
-        if self._give_up():
-            self._restart_agents()
+        self._give_up()
         self._end_replay()
         self.tasks = []
         self.owners = {}
         self.committed = {}
         self.membership = None
 
-    def _give_up(self) -> bool:
-        """Drop everything uncommitted. True when units were running: their coroutines must not go on."""
-        was_running = self.gate.running > 0
+    def _give_up(self) -> None:
+        """Drop everything uncommitted, and stop the coroutines of the units that run."""
         self.gate.close()
         for task in self.tasks:
             task.give_up()
             for store in task.stores.values():
                 store.abort()
-        for timer in self._timers:
-            timer.drop()
-        self._timers.clear()
         self.gate.reset()
         self._finished = 0
         self._due_at = float("inf")
         self._due.clear()
-        return was_running
 
 
 def _place(record: Any) -> tuple[Partition, int]:

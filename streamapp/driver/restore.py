@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from streamapp.clock import Clock
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.recovery import Progress, RestorePlan, restore, restore_plans
+from streamapp.eos.recovery import Progress, RestorePlan, newest_append_times, restore, restore_plans
 from streamapp.errors import StateCorrupted
 from streamapp.failpoints import failpoint
 from streamapp.state import Identity, MemoryState, StateDirectory
@@ -29,17 +29,25 @@ _FETCH_RECORDS = 20_000
 class ChangelogReader:
     """Reads changelog partitions, committed records only, straight into the stores."""
 
-    def __init__(self, consumer: aiokafka.AIOKafkaConsumer, stores: Mapping[Partition, StorePartition]) -> None:
+    def __init__(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        stores: Mapping[Partition, StorePartition],
+        newest_s: Mapping[Partition, int],
+    ) -> None:
         self._consumer = consumer
         self._stores = stores
+        #: Append time of the last record of each changelog whose store has a retention.
+        self._newest_s = newest_s
 
     async def fetch(self) -> int:
         """Apply what has come. A store's checkpoint is the position behind it, so a restore can be cut short."""
         fetched = await self._consumer.getmany(timeout_ms=100, max_records=_FETCH_RECORDS)
         count = 0
         for tp, records in fetched.items():
-            store = self._stores[Partition(tp.topic, tp.partition)]
-            store.restore(((r.key, r.value) for r in records if r.key is not None), records[-1].offset + 1)
+            log = Partition(tp.topic, tp.partition)
+            changes = ((r.key, r.value) for r in records if r.key is not None)
+            self._stores[log].restore(changes, records[-1].offset + 1, self._newest_s.get(log))
             count += len(records)
             failpoint("K16")
         return count
@@ -49,34 +57,42 @@ class ChangelogReader:
         return position
 
 
-async def restored_stores(
+async def restore_stores(
     wanted: Mapping[Partition, Identity],
     state: State,
     cluster: Cluster,
     clock: Clock,
     client_options: Mapping[str, Any],
-    already_open: Mapping[Partition, StorePartition],
-) -> dict[Partition, StorePartition]:
-    """The stores of `wanted` (changelog partition -> identity), open and complete.
+    stores: dict[Partition, StorePartition],
+    retentions_s: Mapping[str, int],
+) -> None:
+    """Bring `stores` (by changelog partition) to hold those of `wanted`, open and complete.
 
+    `stores` is changed as it goes: a restore that is cut short, by the next rebalance, leaves there what is open.
+    `retentions_s`: table name -> seconds, for the tables that let go of what is older.
     A store that is damaged, of another format or not of this changelog is wiped and restored from the beginning.
     """
-    stores = {log: already_open.get(log) or _opened(state, identity) for log, identity in wanted.items()}
+    kept_s = {log: retentions_s[identity.table] for log, identity in wanted.items() if identity.table in retentions_s}
+    for log, identity in wanted.items():
+        if log not in stores or stores[log].closed:
+            stores[log] = _opened(state, identity, kept_s.get(log))
     plans = await restore_plans(cluster, {log: store.checkpoint for log, store in stores.items()}, clock=clock)
     for log, plan in plans.items():
         if plan.wipe is not None:
             logger.warning("wiping %s: %s", stores[log].name, plan.wipe)
             stores[log].close()
-            stores[log] = _made_anew(state, wanted[log])
+            stores[log] = _made_anew(state, wanted[log], kept_s.get(log))
     due = {log: plan for log, plan in plans.items() if plan.start < plan.target}
     if due:
-        await _read(due, stores, cluster, clock, client_options)
-    return stores
+        timed = due.keys() & kept_s.keys()
+        newest_s = await newest_append_times(cluster, timed, clock=clock) if timed else {}
+        await _read(due, stores, newest_s, cluster, clock, client_options)
 
 
 async def _read(
     due: Mapping[Partition, RestorePlan],
     stores: Mapping[Partition, StorePartition],
+    newest_s: Mapping[Partition, int],
     cluster: Cluster,
     clock: Clock,
     client_options: Mapping[str, Any],
@@ -105,25 +121,25 @@ async def _read(
         max_partition_fetch_bytes=4 << 20,
         **client_options,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([TopicPartition(*log) for log in due])
         for log, plan in due.items():
             consumer.seek(TopicPartition(*log), plan.start)
-        await restore(cluster, ChangelogReader(consumer, stores), due, clock=clock, on_progress=on_progress)
+        await restore(cluster, ChangelogReader(consumer, stores, newest_s), due, clock=clock, on_progress=on_progress)
     finally:
         await consumer.stop()
     logger.info("restored %d stores, %s changelog offsets in %.1f s", len(due), f"{total:,}", clock.monotonic() - began)
 
 
-def _opened(state: State, identity: Identity) -> StorePartition:
+def _opened(state: State, identity: Identity, retention_s: int | None) -> StorePartition:
     try:
-        return state.open_partition(identity)
+        return state.open_partition(identity, retention_s)
     except StateCorrupted as exc:
         logger.warning("wiping %s: %s", identity.name, exc)
-        return _made_anew(state, identity)
+        return _made_anew(state, identity, retention_s)
 
 
-def _made_anew(state: State, identity: Identity) -> StorePartition:
+def _made_anew(state: State, identity: Identity, retention_s: int | None) -> StorePartition:
     state.wipe(identity.table, identity.partition)
-    return state.open_partition(identity)
+    return state.open_partition(identity, retention_s)

@@ -30,11 +30,17 @@ class TopicRoute:
         for sharing in by_schema.values():
             self._readers.append((self._reader(sharing[0].schema), sharing))
         self.topic = topic
-        self.lanes = max((channel.lanes for channel in channels), default=1)
+        self.lanes = self.batch = 1
+        for channel in channels:
+            channel.routes.add(self)
+        self.refresh()
 
-    @property
-    def batch(self) -> int:
-        return max((channel.batch for _, sharing in self._readers for channel in sharing), default=1)
+    def refresh(self) -> None:
+        """Look again at what the agents want: one has begun to take batches."""
+        channels = [channel for _, sharing in self._readers for channel in sharing]
+        self.batch = max((channel.batch for channel in channels), default=1)
+        # A batch holds events of several keys, so where an agent takes batches nothing may run beside it.
+        self.lanes = 1 if self.batch > 1 else max((channel.lanes for channel in channels), default=1)
 
     def deliver(self, unit: Unit) -> None:
         """Decode everything first: a record that cannot be read must not have reached anybody."""

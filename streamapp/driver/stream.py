@@ -13,13 +13,15 @@ from typing import Any, NoReturn
 
 from faust.exceptions import Skip
 from faust.streams import Stream as FaustStream
-from faust.streams import _current_event
+from faust.streams import _current_event, maybe_forward
 from faust.types import EventT
+from faust.types.models import FieldDescriptorT
 from mode.utils.futures import maybe_async
 
+from streamapp.driver.inbox import Inbox
 from streamapp.driver.topic import Topic
-from streamapp.driver.unit import Unit, UnitMisuse, set_current_unit
-from streamapp.errors import ConfigurationError
+from streamapp.driver.unit import Unit, UnitMisuse, current_unit, given_up, set_current_unit
+from streamapp.errors import ConfigurationError, RecordError
 from streamapp.failpoints import failpoint
 
 #: Events between two turns of the event loop, so that a long backlog starves nobody.
@@ -32,16 +34,19 @@ class Stream(FaustStream):
     def __init__(self, channel: Any, **kwargs: Any) -> None:
         super().__init__(channel, **kwargs)
         self._mailbox: Any = None
+        #: Asked before an event is handed out; set by `inbox()`.
+        self.inbox: Inbox | None = None
+        self._source: Repartition | None = None
         if isinstance(self.channel, Topic):
             self._mailbox = self.channel.mailbox(self.concurrency_index or 0)
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        events = self._events() if self._mailbox is not None else self._values()
-        self._active_agens.add(events)
-        return events
+        if self._mailbox is not None:
+            return self._events()
+        return self._values() if self.inbox is None else self.inbox.over_channel(self._values(), self)
 
     async def _values(self) -> AsyncIterator[Any]:
-        """What comes from a channel in memory or any other iterable: no task, no unit, nothing to commit."""
+        """What comes from a channel in memory (`agent.test_context()`) or any other iterable: nothing to commit."""
         self._finalized = True
         started_here = await self.maybe_start()
         try:
@@ -51,7 +56,8 @@ class Stream(FaustStream):
                 _current_event.set(None if event is None else weakref.ref(event))
                 value = item if event is None else event.value
                 try:
-                    value = await self._processed(value)
+                    for processor in self._processors:
+                        value = await maybe_async(processor(value))
                 except Skip:
                     continue
                 self.events_total += 1
@@ -63,59 +69,72 @@ class Stream(FaustStream):
                 await self.stop()
                 self.service_reset()
 
-    async def _processed(self, value: Any) -> Any:
-        for processor in self._processors:
-            value = await maybe_async(processor(value))
-        return await self.on_merge(value)
-
     async def _events(self) -> AsyncIterator[Any]:
-        self._finalized = True
-        started_here = await self.maybe_start()
-        mailbox, processors = self._mailbox, self._processors
-        joined = self.join_strategy is not None
+        # Nothing is left to do when the iteration ends, so it does not matter when Python closes an abandoned one.
+        worker = self._begin()
+        mailbox, processors, inbox = self._mailbox, self._processors, self.inbox
         items, ref, turn = mailbox.items, weakref.ref, 0
-        try:
-            while not self.should_stop:
-                if not items:
-                    turn = 0
-                    await mailbox.wait()
+        while True:
+            if not items:
+                turn = 0
+                await mailbox.wait()
+                continue
+            turn += 1
+            if turn > _TURN_EVERY:
+                turn = 0
+                await asyncio.sleep(0)
+                continue
+            unit, event = items.popleft()
+            if not unit.live:
+                continue
+            if inbox is not None and not self._admitted(inbox, unit, [event]):
+                continue
+            set_current_unit(unit)
+            unit.workers.append(worker)
+            _current_event.set(ref(event))
+            self.current_event = event
+            value = event.value
+            if processors:
+                try:
+                    for processor in processors:
+                        value = await maybe_async(processor(value))
+                except Skip:
+                    self._done(unit, worker)
                     continue
-                turn += 1
-                if turn > _TURN_EVERY:
-                    turn = 0
-                    await asyncio.sleep(0)
-                    continue
-                unit, event = items.popleft()
-                if not unit.live:
-                    continue
-                set_current_unit(unit)
-                _current_event.set(ref(event))
-                self.current_event = event
-                value = event.value
-                if processors or joined:
-                    try:
-                        value = await self._processed(value)
-                    except Skip:
-                        self._done(unit)
-                        continue
-                self.events_total += 1
-                failpoint("K1")
-                yield value
-                self._done(unit)
-        finally:
-            self._channel_stop_iteration(self.channel)
-            if started_here:
-                await self.stop()
-                self.service_reset()
+            self.events_total += 1
+            failpoint("K1")
+            yield value
+            self._done(unit, worker)
 
-    def _done(self, unit: Unit) -> None:
-        """One of the unit's deliveries is finished; the last one finishes the unit."""
+    def _begin(self) -> Any:
+        """An iteration begins: what feeds the topic runs from here on. Returns the task that iterates."""
+        self._finalized = True
+        stream: Any = self
+        while stream is not None:
+            if stream._source is not None:
+                stream._source.start(self.app)
+            stream = stream._prev
+        return asyncio.current_task()
+
+    def _admitted(self, inbox: Inbox, unit: Unit, events: list[Any]) -> list[Any]:
+        """The events that are to run. When there are none the delivery is over: all repeats, or a conflict."""
+        try:
+            fresh = [event for event in events if inbox.admit(unit, event)]
+        except RecordError as exc:
+            self.app.engine.failed(unit, exc)
+            return []
+        if not fresh:
+            unit.done()
+        return fresh
+
+    def _done(self, unit: Unit, worker: Any) -> None:
         self.current_event = None
         set_current_unit(None)
         if unit.live:
-            unit.pending -= 1
-            if not unit.pending:
-                unit.task.finish(unit)
+            unit.workers.remove(worker)
+            unit.done()
+
+    # --- batches
 
     async def take(self, max_: int, within: Any = None) -> AsyncIterator[list[Any]]:
         """Batches of at most `max_` values of one task, each all or nothing.
@@ -123,49 +142,163 @@ class Stream(FaustStream):
         A batch is handed over when it is full, and otherwise before each commit, so `within` is never longer than the
         commit interval. One that raises runs again one event at a time.
         """
-        async for _, events in self._batches(max_):
-            yield [event.value for event in events]
+        async for batch in self._batches(max_):
+            yield [value for _, value in batch]
 
     async def take_events(self, max_: int, within: Any = None) -> AsyncIterator[list[Any]]:
         """As `take`, with the events."""
-        async for _, events in self._batches(max_):
-            yield events
+        async for batch in self._batches(max_):
+            yield [event for event, _ in batch]
 
     async def take_with_timestamp(self, max_: int, within: Any, timestamp_field_name: str) -> AsyncIterator[list[Any]]:
         """As `take`, each value (a dictionary) with its append time in a field."""
-        async for _, events in self._batches(max_):
-            batch = []
-            for event in events:
-                event.value[timestamp_field_name] = event.record.timestamp / 1000.0
-                batch.append(event.value)
-            yield batch
+        async for batch in self._batches(max_):
+            for event, value in batch:
+                value[timestamp_field_name] = event.record.timestamp / 1000.0
+            yield [value for _, value in batch]
 
-    async def _batches(self, most: int) -> AsyncIterator[tuple[Unit, list[Any]]]:
+    async def _batches(self, most: int) -> AsyncIterator[list[tuple[Any, Any]]]:
         if self._mailbox is None:
             raise ConfigurationError("take() needs a topic: this stream is over a channel in memory.")
-        if self._processors:
-            raise ConfigurationError("take() after filter(), group_by() or through() is not possible: take() first.")
-        self.channel.batch = most
-        self._finalized = True
-        started_here = await self.maybe_start()
+        if self.concurrency_index is not None:
+            raise ConfigurationError(
+                "take() with concurrency > 1 would mix the keys of several actors in one batch. "
+                "Leave concurrency out, or take events one at a time."
+            )
+        worker = self._begin()
+        self.channel.take_batches(most)
         mailbox = self._mailbox
-        try:
-            while not self.should_stop:
-                await mailbox.wait()
-                unit, item = mailbox.items.popleft()
-                if not unit.live:
+        while True:
+            await mailbox.wait()
+            unit, item = mailbox.items.popleft()
+            if not unit.live:
+                continue
+            events = item if isinstance(item, list) else [item]
+            if self.inbox is not None:
+                events = self._admitted(self.inbox, unit, events)
+                if not events:
                     continue
-                events = item if isinstance(item, list) else [item]
-                set_current_unit(unit)
-                self.current_event = events[-1]
-                _current_event.set(weakref.ref(events[-1]))
-                yield unit, events
-                self._done(unit)
-        finally:
-            self.channel.batch = 1
-            if started_here:
-                await self.stop()
-                self.service_reset()
+            set_current_unit(unit)
+            unit.workers.append(worker)
+            batch = await self._processed(events)
+            if batch:
+                self.events_total += len(batch)
+                self._set_current(events[-1])
+                yield batch
+            self._done(unit, worker)
+
+    async def _processed(self, events: list[Any]) -> list[tuple[Any, Any]]:
+        """The events of a batch with their values, without those that a filter skips."""
+        batch = []
+        for event in events:
+            self._set_current(event)
+            value = event.value
+            try:
+                for processor in self._processors:
+                    value = await maybe_async(processor(value))
+            except Skip:
+                continue
+            batch.append((event, value))
+        return batch
+
+    def _set_current(self, event: Any) -> None:
+        self.current_event = event
+        _current_event.set(weakref.ref(event))
+
+    # --- streams made from streams
+
+    def group_by(self, key: Any, *, name: str | None = None, topic: Any = None, partitions: int | None = None) -> Any:
+        """Send each event on to a topic by a new key, and go on with that topic's events.
+
+        Both halves are exactly once: the first is a unit of the source's task, the second one of the new key's.
+        """
+        return self._chained(lambda: super(Stream, self).group_by(key, name=name, topic=topic, partitions=partitions))
+
+    def through(self, channel: Any) -> Any:
+        """Send each event on to a topic, and go on with that topic's events."""
+        return self._chained(lambda: super(Stream, self).through(channel))
+
+    def _chained(self, chain: Any) -> Any:
+        if self._mailbox is None:
+            raise ConfigurationError("group_by() and through() need a topic: this stream is over a channel in memory.")
+        if self._next is not None:  # the agent was started again; Faust would go on with the source's own events
+            return self._next
+        if self.active_partitions is not None:
+            raise ConfigurationError(
+                "group_by() and through() with isolated_partitions would run once for each partition and repeat "
+                "every event. Leave isolated_partitions out."
+            )
+        return chain()
+
+    def _enable_passive(self, channel: Any, *, declare: bool = False) -> None:
+        self._source = Repartition(self)
+
+    async def _format_key(self, key: Any, value: Any) -> Any:
+        # Faust logs what a key function raises and goes on without the event.
+        return key.getattr(value) if isinstance(key, FieldDescriptorT) else await maybe_async(key(value))
+
+    def echo(self, *channels: Any) -> Any:
+        """Send each value on to these topics as well. Faust would not notice that one of the sends failed."""
+        topics = [self.derive_topic(channel) if isinstance(channel, str) else channel for channel in channels]
+
+        async def echoing(value: Any) -> Any:
+            for topic in topics:
+                await maybe_forward(value, topic)
+            return value
+
+        self.add_processor(echoing)
+        return self
+
+    async def ack(self, event: Any) -> bool:
+        """Nothing: an event is finished when the agent asks for the next one."""
+        return True
 
     def noack(self) -> NoReturn:
         raise UnitMisuse("noack() has no meaning here: an event is acknowledged by the commit of its own transaction.")
+
+    def noack_take(self, max_: int, within: Any = None) -> NoReturn:
+        raise UnitMisuse("noack_take() has no meaning here: use take(), whose batch is committed as a whole.")
+
+    def combine(self, *nodes: Any, **kwargs: Any) -> NoReturn:
+        raise ConfigurationError(JOINS)
+
+    def _join(self, join_strategy: Any) -> NoReturn:
+        raise ConfigurationError(JOINS)
+
+
+JOINS = (
+    "Faust's joins are not finished: events of the other side are lost. "
+    "Keep one side in a table and look it up while reading the other, co-partitioned by the same key."
+)
+
+
+class Repartition:
+    """The first half of `group_by` and `through`: takes the source's events, whose processors send them on."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._work: asyncio.Future[None] | None = None
+
+    def start(self, app: Any) -> None:
+        """Run until the app stops; a second call does nothing."""
+        if self._work is None or self._work.done():
+            self._work = app.add_future(self._run(app))
+
+    async def _run(self, app: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name(f"group_by or through of {self._stream.channel}")
+        while True:
+            try:
+                async for _ in self._stream:
+                    pass
+            except asyncio.CancelledError:
+                if app.should_stop or not given_up(task):
+                    raise
+            except Exception as exc:
+                unit = current_unit()
+                if unit is None:
+                    raise
+                app.engine.failed(unit, exc, self._stream.inbox.agent if self._stream.inbox else None)
+            finally:
+                set_current_unit(None)

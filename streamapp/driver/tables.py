@@ -6,7 +6,9 @@ into its changelogs, so a table that Faust filled is restored as it is.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -22,6 +24,8 @@ from streamapp.state import Partition as StorePartition
 from streamapp.state import Unit as StoreUnit
 
 _MISSING: Any = object()
+#: Text whose JSON is itself between quotes: what `json.dumps` makes of it, without the call.
+_PLAIN = re.compile(r"[ !#-\[\]-~]*").fullmatch
 
 
 class Table(faust.Table):
@@ -43,6 +47,7 @@ class Table(faust.Table):
         else:
             self._dump = self._faust_dump
             self._load = self._faust_load
+        self._plain_keys = self.key_type is None and self.key_serializer == "json"
         self._in_memory: StorePartition | None = None
 
     @property
@@ -60,6 +65,8 @@ class Table(faust.Table):
 
     def key_bytes(self, key: Any) -> bytes:
         """The key as it is in the store and in the changelog."""
+        if type(key) is str and self._plain_keys and _PLAIN(key):
+            return f'"{key}"'.encode()
         return self.app.serializers.dumps_key(self.key_type, key, serializer=self.key_serializer)
 
     def key_of(self, raw: bytes) -> Any:
@@ -210,6 +217,8 @@ class TableManager(FaustTableManager):
     logger = logging.getLogger("faust.tables")
 
     async def on_start(self) -> None:
+        # One turn, in which agents begin: those that call inbox() or after_commit() bring a table with them.
+        await asyncio.sleep(0)
         self._tables_finalized.set()
         self._tables_registered.set()
 

@@ -6,7 +6,7 @@ Synchronous throughout: a finished event starts the next one without a turn of t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from streamapp.driver.gate import Gate
@@ -58,6 +58,8 @@ class Task:
         #: Table name -> the task's partition of it.
         self.stores: dict[str, StorePartition] = {}
         self.buffered: dict[Partition, int] = {}
+        #: Append time (ms) of the last record that finished, of each input partition.
+        self.append_times: dict[Partition, int] = {}
         self._buffer: deque[Any] = deque()
         self._running: dict[int, Unit] = {}
         self._singles = 0
@@ -138,13 +140,14 @@ class Task:
         partition = Partition(last.topic, last.partition)
         if last.offset >= self.offsets[partition]:  # with lanes a later event may have finished before
             self.offsets[partition] = last.offset + 1
+            self.append_times[partition] = last.timestamp
         self._work.finished(unit)
         self._leave(unit)
         self.advance()
 
     def retry(self, unit: Unit) -> None:
         """The unit failed as a batch: forget it and run its records again, one at a time."""
-        unit.drop()
+        unit.give_up()
         self.push_back(unit.records)
         self._leave(unit)
         self.advance()
@@ -152,6 +155,20 @@ class Task:
     def _leave(self, unit: Unit) -> None:
         del self._running[unit.lane]
         self._gate.leave()
+
+    def keep_time(self, at_end: Callable[[Partition], bool]) -> None:
+        """Tell the stores how far append time has come; those with a retention let go of what is older.
+
+        A partition that lags behind holds it back: what it is still to bring must find its marks.
+        """
+        if not self.append_times:
+            return
+        newest = oldest = max(self.append_times.values())
+        for partition in self.offsets:
+            if self.buffered.get(partition) or not at_end(partition):
+                oldest = min(oldest, self.append_times.get(partition, 0))
+        for store in self.stores.values():
+            store.advance(newest // 1000, oldest // 1000)
 
     def stop_starting(self) -> None:
         """Forget what was fetched and has not started: the partition's next owner reads it."""
@@ -162,6 +179,6 @@ class Task:
     def give_up(self) -> None:
         """The transaction is gone: drop running units and everything fetched."""
         for unit in self._running.values():
-            unit.drop()
+            unit.give_up()
         self._running.clear()
         self.stop_starting()

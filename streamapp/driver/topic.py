@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
+from weakref import WeakSet
 
 from faust import topics
+from faust.types.core import prepare_headers
 
 from streamapp import failpoints
 from streamapp.driver.agent import Output
@@ -33,6 +36,8 @@ class Topic(topics.Topic):
         self._mailboxes: list[Mailbox] = [Mailbox()]
         #: Largest batch an actor takes; 1: events.
         self.batch = 1
+        #: The routes of the partitions it is read from.
+        self.routes: WeakSet[Any] = WeakSet()
 
     @property
     def lanes(self) -> int:
@@ -44,6 +49,19 @@ class Topic(topics.Topic):
         while len(self._mailboxes) <= index:
             self._mailboxes.append(Mailbox())
         return self._mailboxes[index]
+
+    def take_batches(self, most: int) -> None:
+        """The agent takes batches of at most this many events from here on."""
+        self.batch = most
+        for route in self.routes:
+            route.refresh()
+
+    def derive_topic(self, **options: Any) -> Any:
+        """Faust's; the derived topic is declared, so that the worker creates it."""
+        derived = super().derive_topic(**options)
+        for name in derived.topics:
+            self.app.declared_topics.setdefault(name, derived.partitions)
+        return derived
 
     async def send(
         self,
@@ -80,6 +98,8 @@ class Topic(topics.Topic):
                 force=force,
             )
         name = self.get_topic_name()
+        if callback is not None:
+            raise UnitMisuse(_CALLBACK)
         if not engine.producer.knows(name):
             required_unit(f"sending to {name}")
             await engine.producer.ensure(name)
@@ -97,8 +117,16 @@ class Topic(topics.Topic):
         if engine is None:
             return super().send_soon(callback=callback, eager_partitioning=eager_partitioning, **fields)
         fields.pop("force", None)
+        name = self.get_topic_name()
+        if callback is not None:
+            raise UnitMisuse(_CALLBACK)
+        if not engine.producer.knows(name):
+            raise UnitMisuse(
+                f"send_soon() to {name}, which this app does not declare: its partitions are not known. "
+                f"Write `app.topic({name!r})` beside the agents, or `await` send() instead."
+            )
         names = ("key", "value", "partition", "timestamp", "headers", "schema", "key_serializer", "value_serializer")
-        return self._stage(engine, self.get_topic_name(), *(fields.get(name) for name in names))
+        return self._stage(engine, name, *(fields.get(field) for field in names))
 
     def _record(self, key: Any, value: Any, partition: int | None, headers: Any) -> Staged:
         self.app.outputs.append(Output(self.get_topic_name(), key, value, partition, headers))
@@ -121,16 +149,17 @@ class Topic(topics.Topic):
         if unit is None:
             unit = required_unit(f"sending to {name}")
         use = schema or self.schema
-        if headers:
-            headers = dict(headers)
-        raw_key, headers = use.dumps_key(self.app, key, serializer=key_serializer, headers=headers)
-        raw_value, headers = use.dumps_value(self.app, value, serializer=value_serializer, headers=headers)
+        opened: Any = [] if headers is None else prepare_headers(headers)
+        raw_key, opened = use.dumps_key(self.app, key, serializer=key_serializer, headers=opened)
+        raw_value, opened = use.dumps_value(self.app, value, serializer=value_serializer, headers=opened)
+        listed = _listed(opened) if opened else ()
         producer = engine.producer
-        listed = tuple((n, _bytes(v)) for n, v in dict(headers).items()) if headers else ()
         stamp = None if timestamp is None else int(timestamp * 1000)
         producer.check(name, raw_key, raw_value, listed, stamp)
         if partition is None:
             partition = producer.partition_for(name, raw_key)
+        else:
+            producer.check_partition(name, partition)
         unit.send(name, partition, raw_key, raw_value, listed, stamp)
         return _STAGED
 
@@ -138,5 +167,15 @@ class Topic(topics.Topic):
         """Nothing: the worker creates missing topics with their settings when it starts."""
 
 
-def _bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
+def _listed(headers: Any) -> tuple[tuple[str, bytes | None], ...]:
+    """Headers as Kafka has them: in order, a name may come twice, a value may be null."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return tuple(
+        (name, value if value is None or isinstance(value, bytes) else str(value).encode()) for name, value in pairs
+    )
+
+
+_CALLBACK = (
+    "callback= of a send is not possible: it would run before the commit, or after a crash not at all. "
+    "Use after_commit for what must follow a commit."
+)

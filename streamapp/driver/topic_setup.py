@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import aiokafka.errors
@@ -28,13 +28,17 @@ async def create_missing(
 
     A topic that exists is left as it is, whatever it is like; `streamapp check` and `topics diff` judge it.
     """
+    await create(lambda brokers: _wanted(settings, brokers, declared, consumed, changelogs), client_options)
+
+
+async def create(wanted_of: Callable[[int], Mapping[str, TopicSpec]], client_options: Mapping[str, Any]) -> None:
+    """Create what does not exist of the topics `wanted_of` names, which is told how many brokers there are."""
     admin = AIOKafkaAdminClient(**client_options)
     await admin.start()
     try:
         existing = set(await admin.list_topics())
         brokers = len((await admin.describe_cluster())["brokers"])
-        wanted = _wanted(settings, brokers, declared, consumed, changelogs)
-        missing = [topic for name, topic in wanted.items() if name not in existing]
+        missing = [topic for name, topic in wanted_of(brokers).items() if name not in existing]
         if not missing:
             return
         logger.info("creating topics: %s", ", ".join(topic.name for topic in missing))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -20,22 +21,25 @@ from mode import Service
 
 from streamapp.clock import SYSTEM_CLOCK
 from streamapp.delivery import dead_letter
+from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.consumer import GroupConsumer
 from streamapp.driver.engine import Engine
-from streamapp.driver.restore import State, restored_stores
+from streamapp.driver.inbox import InboxTable, one_count
+from streamapp.driver.restore import State, restore_stores
 from streamapp.driver.route import TopicRoute
 from streamapp.driver.task import Task
-from streamapp.driver.topic_setup import create_missing
+from streamapp.driver.topic_setup import create, create_missing
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.connections import KafkaCluster, connect, security_options
 from streamapp.eos.patience import Patience
 from streamapp.eos.producer import Producer
-from streamapp.eos.protocol import ListOffsets, OffsetOf
-from streamapp.eos.recovery import stable_offsets
+from streamapp.eos.protocol import OffsetOf
+from streamapp.eos.recovery import listed_offsets, stable_offsets
 from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.failpoints import failpoint
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
+from streamapp.topics import inbox_changelog_spec
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
@@ -48,6 +52,8 @@ class Conductor(FaustConductor):
     """Faust's registry of subscribed topics; delivering is the tasks'."""
 
     logger = logging.getLogger("faust.conductor")
+    #: Seconds until a topic that an agent begins to read later is subscribed to.
+    _resubscribe_sleep_lock_seconds = 0.5
 
     def _update_callback_map(self) -> None:
         """Nothing: no message passes here."""
@@ -67,6 +73,8 @@ class Consumer(Service):
         self.transport = transport
         self.app = transport.app
         self.flow_active = True
+        #: Faust's iteration of channels in memory looks here; no message of a topic ever is.
+        self._unacked_messages: set[Any] = set()
         self._cluster: Cluster | None = None
         self._state: State | None = None
         self._consumer: aiokafka.AIOKafkaConsumer | None = None
@@ -74,6 +82,7 @@ class Consumer(Service):
         self._engine: Engine | None = None
         self._stores: dict[Partition, StorePartition] = {}
         self._work: list[asyncio.Task[None]] = []
+        self._subscribed: list[str] = []
 
     # --- start and stop
 
@@ -85,10 +94,7 @@ class Consumer(Service):
         name = settings.instance or getattr(self._state, "worker_id", None) or "memory"
         producer = Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
         await producer.start()
-        engine = self._engine = Engine(
-            settings, producer, SYSTEM_CLOCK, restart_agents=self._restart_agents, crash=self._end
-        )
-        engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
+        engine = self._engine = Engine(settings, producer, SYSTEM_CLOCK, crash=self.end)
         self._consumer = aiokafka.AIOKafkaConsumer(
             group_id=settings.id,
             group_instance_id=settings.instance,
@@ -108,7 +114,7 @@ class Consumer(Service):
             SYSTEM_CLOCK,
             instance=settings.instance,
             prepare=self._prepare,
-            crash=self._end,
+            crash=self.end,
         )
         app.engine = engine
 
@@ -128,17 +134,31 @@ class Consumer(Service):
                 await patience.pause(str(exc).removesuffix("."))
 
     async def subscribe(self, topics: Iterable[str]) -> None:
-        """Join the group for these topics, which exist from here on."""
+        """Join the group for these topics, which exist from here on. What cannot be ends the worker."""
+        try:
+            await self._subscribe(topics)
+        except ConfigurationError as exc:
+            self.end(exc)
+
+    async def _subscribe(self, topics: Iterable[str]) -> None:
         assert self._consumer is not None and self._group is not None and self._engine is not None
         names = sorted(topics)
+        if names == self._subscribed:
+            return  # to subscribe anew would rebalance the group for nothing
+        self._subscribed = names
         app = self.app
+        tables = [table for table in app.tables.values() if not isinstance(table, InboxTable)]
+        declared = dict(app.declared_topics)
+        for channel in app.topics:  # streams made by group_by() say how many partitions they want
+            declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
         await create_missing(
             app.settings,
-            declared=app.declared_topics,
+            declared=declared,
             consumed=names,
-            changelogs={table.changelog_topic_name: table.partitions for table in app.tables.values()},
+            changelogs={table.changelog_topic_name: table.partitions for table in tables},
             client_options=self._client_options(),
         )
+        await self._create_task_changelogs()
         first = not self._work
         self._consumer.subscribe(names, listener=_Listener(self._group))
         if first:
@@ -148,11 +168,24 @@ class Consumer(Service):
                 asyncio.create_task(self._engine.run(), name="streamapp-commit"),
             ]
 
+    async def _create_task_changelogs(self) -> None:
+        """Changelogs of the app's own tables, with as many partitions as the topics whose events they belong to."""
+        settings, engine = self.app.settings, self._engine
+        assert engine is not None
+        inbox = self.app.tables.get(INBOX)
+        if isinstance(inbox, InboxTable) and inbox.topics:
+            counts = {topic: (await engine.producer.ensure(topic)).partition_count for topic in inbox.topics}
+            name, partitions = inbox.changelog_topic_name, one_count(counts)
+            await create(
+                lambda brokers: {name: inbox_changelog_spec(settings, brokers, name, partitions)},
+                self._client_options(),
+            )
+
     async def _guarded(self, work: Any) -> None:
         try:
             await work
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
-            self._end(exc)
+            self.end(exc)
 
     async def drain(self) -> None:
         """Let running events finish and commit them; no further one starts. Called before the agents are stopped."""
@@ -176,13 +209,13 @@ class Consumer(Service):
             self._state.close()
         self.app.engine = None
 
-    def _end(self, exc: BaseException) -> None:
+    def end(self, exc: BaseException) -> None:
+        """End the worker with an error; the first one is the reason."""
         logger.critical("%s", exc, exc_info=None if isinstance(exc, ConfigurationError) else exc)
+        if self.app.failure is not None:
+            return
         self.app.failure = exc
         self.add_future(self.crash(exc))
-
-    def _restart_agents(self) -> None:
-        self.app.agents.cancel()
 
     def _client_options(self) -> dict[str, Any]:
         settings = self.app.settings
@@ -221,10 +254,10 @@ class Consumer(Service):
         cluster, group = self._cluster, self.app.settings.id
         assert cluster is not None
         committed = await stable_offsets(cluster, group, partitions)
-        begin = await cluster.list_offsets(ListOffsets(tuple(partitions), OffsetOf.EARLIEST))
+        begin = await listed_offsets(cluster, tuple(partitions), OffsetOf.EARLIEST)
         offsets = {}
         for partition, offset in committed.items():
-            earliest = begin[partition].offset
+            earliest = begin[partition]
             if offset is not None and offset < earliest:
                 raise ConfigurationError(
                     f"{partition}: the committed offset {offset} is gone, the topic now begins at {earliest}: records "
@@ -237,6 +270,8 @@ class Consumer(Service):
     async def _restore(self, tasks: Mapping[tuple[int, int], Task]) -> None:
         engine, cluster, state, app = self._engine, self._cluster, self._state, self.app
         assert engine is not None and cluster is not None and state is not None
+        engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
+        retentions_s = {name: math.ceil(t.retention_s) for name, t in app.tables.items() if isinstance(t, InboxTable)}
         wanted: dict[Partition, Identity] = {}
         owner: dict[Partition, tuple[Task, str]] = {}
         for table, changelog in engine.changelogs.items():
@@ -248,7 +283,7 @@ class Consumer(Service):
                     owner[log] = (task, table)
         for log in self._stores.keys() - wanted.keys():
             self._stores.pop(log).close()
-        self._stores = await restored_stores(wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores)
+        await restore_stores(wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores, retentions_s)
         for log, store in self._stores.items():
             task, table = owner[log]
             task.stores[table] = store

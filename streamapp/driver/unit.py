@@ -6,9 +6,12 @@ another one's transaction, and a coroutine that was given up can no longer have 
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
+from streamapp.delivery.inbox import Mark
 from streamapp.errors import StreamAppError
 from streamapp.state.partition import Partition as StorePartition
 from streamapp.state.unit import Unit as StoreUnit
@@ -26,14 +29,14 @@ class Send(NamedTuple):
     partition: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
     timestamp: int | None
 
 
 class Unit:
     """The staged effects of one piece of work. `live` is False once it is over: every later use raises."""
 
-    __slots__ = ("events", "lane", "live", "pending", "records", "sends", "stores", "task")
+    __slots__ = ("entries", "lane", "live", "pending", "records", "sends", "stores", "task", "workers")
 
     def __init__(self, task: Any, records: list[Any], lane: int = 0) -> None:
         self.task = task
@@ -44,7 +47,17 @@ class Unit:
         self.live = True
         self.sends: list[Send] = []
         self.stores: dict[StorePartition, StoreUnit] = {}
-        self.events: list[Any] = []
+        #: (agent, key, mark) of the events an inbox has let through: what FAILED marks are made of.
+        self.entries: list[tuple[str, bytes, Mark]] | None = None
+        #: The asyncio tasks that run its agents now; an abort cancels them.
+        self.workers: list[asyncio.Task[Any]] = []
+
+    def done(self) -> None:
+        """One of the unit's deliveries is finished; the last one finishes the unit."""
+        if self.live:
+            self.pending -= 1
+            if not self.pending:
+                self.task.finish(self)
 
     def send(self, *fields: Any) -> None:
         """Stage one record."""
@@ -68,6 +81,15 @@ class Unit:
         for store in self.stores.values():
             store.drop()
 
+    def give_up(self) -> None:
+        """Its transaction is gone, or one of its agents failed: drop it, and stop the others that work for it."""
+        self.drop()
+        for worker in self.workers:
+            if worker is not asyncio.current_task():
+                _given_up.add(worker)
+                worker.cancel(_GIVEN_UP)
+        self.workers.clear()
+
     def __repr__(self) -> str:
         where = ", ".join(f"{Partition(r.topic, r.partition)}@{r.offset}" for r in self.records[:3])
         return f"<Unit {where or 'timer'}>"
@@ -77,6 +99,19 @@ _OVER = (
     "this event is over: it was given up when its transaction was aborted, or it finished before this call. "
     "Nothing was sent or written. Await everything an event starts before the agent asks for the next one."
 )
+
+_GIVEN_UP = "the transaction of its event was given up"
+#: Tasks that were cancelled by an abort and not by anybody who wants them to end.
+_given_up: WeakSet[asyncio.Task[Any]] = WeakSet()
+
+
+def given_up(task: asyncio.Task[Any]) -> bool:
+    """Whether the cancellation the task has just caught was an abort's; it is then taken back, and the task goes on."""
+    if task not in _given_up:
+        return False
+    _given_up.discard(task)
+    return task.uncancel() == 0
+
 
 _current: ContextVar[Unit | None] = ContextVar("streamapp_unit", default=None)
 

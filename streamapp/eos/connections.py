@@ -208,10 +208,12 @@ class KafkaCluster:
         for (topic, number), node in (await self.leaders(request.partitions)).items():
             by_node.setdefault(node, {}).setdefault(topic, []).append((number, timestamp))
         for node, topics in by_node.items():
-            response = await self._send(node, OffsetRequest(-1, isolation, list(topics.items())))
-            for topic, partitions in response.topics:
-                for number, code, _, offset in partitions:
-                    listed[Partition(topic, number)] = ListedOffset(code, offset)
+            newest = request.which is OffsetOf.NEWEST
+            ask = wire.NewestOffsetRequest(topics) if newest else OffsetRequest(-1, isolation, list(topics.items()))
+            response = await self._send(node, ask)
+            for topic, partitions, *_ in response.topics:
+                for number, code, stamp, offset, *_ in partitions:
+                    listed[Partition(topic, number)] = ListedOffset(code, offset, stamp if newest else -1)
                     if code != Code.NONE:
                         self._leaders.pop(Partition(topic, number), None)
         return listed

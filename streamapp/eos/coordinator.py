@@ -53,6 +53,8 @@ class Coordinator:
         One case looks the same and is none: the coordinator keeps the last epoch in memory only, so after a time-out
         *and* a change of coordinator it answers 90 without any twin. Ending is safe then, too: the next start goes on.
         """
+        if self.transaction.state is State.FENCED:  # asked before, and the answer can only be the same
+            raise InstanceFenced(_newer(self.transactional_id, Code.PRODUCER_FENCED))
         self.transaction.apply(Event.OUSTED)
         await self._identify(self.transaction.identity)
 
@@ -121,10 +123,7 @@ class Coordinator:
                 self.transaction.next_identity(Event.IDENTIFIED, answer.identity)
             case Remedy.ASK if self.transaction.state is not State.UNIDENTIFIED:
                 self.transaction.apply(Event.FENCED)
-                raise InstanceFenced(
-                    f"Somebody newer holds {self.transactional_id} ({named(answer.error)}). This process drops what it "
-                    "has open and must end; give each worker an INSTANCE of its own."
-                )
+                raise InstanceFenced(_newer(self.transactional_id, answer.error))
             case _:
                 raise ConfigurationError(
                     f"The transaction coordinator refused {self.transactional_id}: {named(answer.error)}. Check the "
@@ -164,3 +163,10 @@ class Coordinator:
                     return answer
                 reason = named(code_of(answer))
             await patience.pause(reason)
+
+
+def _newer(transactional_id: str, code: int) -> str:
+    return (
+        f"Somebody newer holds {transactional_id} ({named(code)}). This process drops what it has open and must end; "
+        "give each worker an INSTANCE of its own."
+    )

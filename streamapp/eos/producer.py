@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
-from streamapp.eos.batches import Batch, Compression, HeaderList, refuse_record
+from streamapp.eos.batches import Batch, Compression, HeaderList, easy_bytes, refuse_record
 from streamapp.eos.catalog import Catalog
 from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.coordinator import Coordinator
@@ -149,7 +149,17 @@ class Producer:
         timestamp_ms: int | None = None,
     ) -> None:
         """Refuse (`RecordError`) what would fail at the commit; for callers that stage a send before they append."""
-        refuse_record(self._topics[topic], key, value, headers, timestamp_ms, self._clock.now() * 1000)
+        known = self._topics[topic]
+        plain = key is not None and value is not None and timestamp_ms is None and not headers
+        if plain and len(key) + len(value) <= easy_bytes(known):  # type: ignore[arg-type]
+            return
+        refuse_record(known, key, value, headers, timestamp_ms, self._clock.now() * 1000)
+
+    def check_partition(self, topic: str, partition: int) -> None:
+        """Refuse (`RecordError`) a partition the topic does not have."""
+        count = self._topics[topic].partition_count
+        if not 0 <= partition < count:
+            raise RecordError(f"{topic} has no partition {partition}, only 0 to {count - 1}.", kind="UnknownPartition")
 
     def append(
         self,
@@ -185,11 +195,7 @@ class Producer:
         description = self._topics.get(topic)
         if description is None:
             raise BrokenTransaction(f"Nothing is known of topic {topic}: await ensure() before the first append.")
-        if not 0 <= partition < description.partition_count:
-            raise RecordError(
-                f"{topic} has no partition {partition}, only 0 to {description.partition_count - 1}.",
-                kind="UnknownPartition",
-            )
+        self.check_partition(topic, partition)
         now_ms = self._clock.now() * 1000
         batch = Batch(Partition(topic, partition), description, self._batch_bytes, self._compression, now_ms)
         self._filling[topic, partition] = batch

@@ -215,6 +215,8 @@ class OffsetOf(IntEnum):
     HIGH_WATERMARK = -1
     #: Below it no transaction is open: the end for a read_committed reader.
     LAST_STABLE = 0
+    #: The record appended last, with its time (KIP-734); -1 in an empty partition.
+    NEWEST = -3
 
 
 class ListOffsets(NamedTuple):
@@ -227,6 +229,8 @@ class ListOffsets(NamedTuple):
 class ListedOffset(NamedTuple):
     error: int
     offset: int = -1
+    #: Append time of the record at that offset, milliseconds; only `NEWEST` has one.
+    timestamp: int = -1
 
 
 ListOffsetsAnswer = Mapping[Partition, ListedOffset]

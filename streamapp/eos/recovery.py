@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.patience import Patience
-from streamapp.eos.protocol import Code, ListOffsets, OffsetFetch, OffsetOf
+from streamapp.eos.protocol import Code, ListOffsets, ListOffsetsAnswer, OffsetFetch, OffsetOf
 from streamapp.eos.remedies import REPEATED, Remedy, UnexpectedCode, named, remedy, worst
 from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.types import Partition
@@ -107,12 +107,24 @@ async def restore_plans(
 ) -> dict[Partition, RestorePlan]:
     """A plan for each changelog partition. To be asked for *after* the stable offsets of the same assignment."""
     changelogs = tuple(checkpoints)
-    earliest = await _offsets(cluster, changelogs, OffsetOf.EARLIEST, clock, patience_s)
-    ends = await _offsets(cluster, changelogs, OffsetOf.HIGH_WATERMARK, clock, patience_s)
+    earliest = await listed_offsets(cluster, changelogs, OffsetOf.EARLIEST, clock=clock, patience_s=patience_s)
+    ends = await listed_offsets(cluster, changelogs, OffsetOf.HIGH_WATERMARK, clock=clock, patience_s=patience_s)
     return {
         changelog: restore_plan(checkpoint, earliest[changelog], ends[changelog])
         for changelog, checkpoint in checkpoints.items()
     }
+
+
+async def newest_append_times(
+    cluster: Cluster,
+    changelogs: Collection[Partition],
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    patience_s: float = PATIENCE_S,
+) -> dict[Partition, int]:
+    """The append time of each changelog's last record, seconds; 0 for an empty one. Ask after `restore_plans`."""
+    listed = await _listed(cluster, tuple(changelogs), OffsetOf.NEWEST, clock, patience_s)
+    return {changelog: max(0, offset.timestamp) // 1000 for changelog, offset in listed.items()}
 
 
 class Reader(Protocol):
@@ -188,10 +200,23 @@ async def _blocked(
     )
 
 
-async def _offsets(
-    cluster: Cluster, partitions: tuple[Partition, ...], which: OffsetOf, clock: Clock, patience_s: float
+async def listed_offsets(
+    cluster: Cluster,
+    partitions: tuple[Partition, ...],
+    which: OffsetOf,
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    patience_s: float = PATIENCE_S,
 ) -> dict[Partition, int]:
-    what = f"asking for the {which.name.lower()} offsets of {len(partitions)} changelog partitions"
+    """One end of each partition, asked until every leader has answered: a new topic may have none for a moment."""
+    listed = await _listed(cluster, partitions, which, clock, patience_s)
+    return {partition: offset.offset for partition, offset in listed.items()}
+
+
+async def _listed(
+    cluster: Cluster, partitions: tuple[Partition, ...], which: OffsetOf, clock: Clock, patience_s: float
+) -> ListOffsetsAnswer:
+    what = f"asking for the {which.name.lower()} offsets of {len(partitions)} partitions"
     patience = Patience(clock, what, limit_s=patience_s, on_limit=Unavailable)
     while True:
         try:
@@ -201,8 +226,8 @@ async def _offsets(
             continue
         code = worst(offset.error for offset in listed.values())
         if code == Code.NONE:
-            return {partition: offset.offset for partition, offset in listed.items()}
-        _refuse(code, "The ends of the changelogs cannot be read")
+            return listed
+        _refuse(code, "The ends of the partitions cannot be read")
         await patience.pause(named(code))
 
 

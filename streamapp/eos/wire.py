@@ -18,6 +18,7 @@ from aiokafka.protocol.types import (
     CompactArray,
     CompactBytes,
     CompactString,
+    Int8,
     Int16,
     Int32,
     Int64,
@@ -410,3 +411,69 @@ def _finalized(tags: Mapping[int, bytes]) -> dict[str, int]:
         Int16.decode(field)  # the lowest level, which says nothing about what is on
         TaggedFields.decode(field)
     return levels
+
+
+class NewestOffsetResponse_v7(Response):  # noqa: N801
+    API_KEY = 2
+    API_VERSION = 7
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("name", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("index", Int32),
+                        ("error_code", Int16),
+                        ("timestamp", Int64),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        _TAGS,
+                    ),
+                ),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class NewestOffsetRequest_v7(RequestStruct):  # noqa: N801
+    """ListOffsets from the version on that knows the newest record (KIP-734)."""
+
+    API_KEY = 2
+    API_VERSION = 7
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = NewestOffsetResponse_v7
+    SCHEMA = Schema(
+        ("replica_id", Int32),
+        ("isolation_level", Int8),
+        (
+            "topics",
+            CompactArray(
+                ("name", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(("index", Int32), ("current_leader_epoch", Int32), ("timestamp", Int64), _TAGS),
+                ),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class NewestOffsetRequest(Request[NewestOffsetRequest_v7]):
+    API_KEY = 2
+
+    def __init__(self, topics: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: Any) -> Any:
+        nested = [
+            (topic, [(number, -1, timestamp, _NO_TAGS) for number, timestamp in partitions], _NO_TAGS)
+            for topic, partitions in self._topics.items()
+        ]
+        return request_struct_class(-1, 0, nested, _NO_TAGS)

@@ -235,16 +235,15 @@ def m26() -> None:
 
 @mutant
 def m27() -> None:
-    """A restore stops early: without the last part of the changelog."""
-    from streamapp.eos import recovery
+    """A restore leaves out the last record of what it fetched."""
+    from streamapp.state import Partition
 
-    whole = recovery.restore_plan
+    whole = Partition.restore
 
-    def short(checkpoint: int | None, earliest: int, high_watermark: int) -> Any:
-        plan = whole(checkpoint, earliest, high_watermark)
-        return plan._replace(target=plan.start + (plan.target - plan.start) // 2)
+    def short(self: Any, records: Any, checkpoint: int, *more: Any) -> None:
+        whole(self, list(records)[:-1], checkpoint, *more)
 
-    recovery.restore_plan = short
+    Partition.restore = short  # type: ignore[method-assign]
 
 
 def main(arguments: list[str]) -> None:

@@ -38,13 +38,15 @@ class Trial(NamedTuple):
 TRIALS: dict[str, Trial] = {
     "M1": Trial(Point("M1", "outputs committed, offsets not", nth=(4, 4)), Way.RESTART, "audit FAIL"),
     "M2": Trial(Point("M2", "offsets committed, outputs not", nth=(4, 4)), Way.RESTART, "audit FAIL"),
-    "M7": Trial(Point("K12", "any", nth=(12, 12), helpers=_SLOW), Way.RESTART, "audit FAIL|changelog|disk"),
+    "M7": Trial(Point("K12", "any", nth=(12, 12), helpers=_SLOW), Way.EMPTY, "audit FAIL|changelog|disk"),
     "M8": Trial(Point("K12", "any", nth=(14, 14), narrows="transfer-rejected"), Way.RESTART, "audit FAIL"),
     "M13": Trial(_K9, Way.EMPTY, "audit FAIL"),
     "M14": Trial(_K9, Way.RESTART, "audit FAIL"),
     "M15": Trial(_K11, Way.RESTART, "audit FAIL|changelog"),
     "M16": Trial(_K9, Way.RESTART, "0 dead letters"),
-    "M17": Trial(_K9, Way.RESTART, "2 dead letters"),
+    "M17": Trial(
+        Point("K9", "the first commit, of everything that lay there", nth=(1, 1)), Way.RESTART, "2 dead letters"
+    ),
     "M26": Trial(_K3, Way.ZOMBIE, "audit FAIL|the zombie committed"),
     "M27": Trial(_K9, Way.EMPTY, "audit FAIL"),
 }

@@ -180,7 +180,7 @@ async def test_a_refused_offset_look_up_forgets_its_leader(client: Client, clust
     client.codes.append(Code.NOT_LEADER_OR_FOLLOWER)
     assert (await cluster.list_offsets(ListOffsets((LEDGER,), OffsetOf.EARLIEST)))[LEDGER].error == 6
     client.leader = 2
-    assert await cluster.list_offsets(ListOffsets((LEDGER,), OffsetOf.EARLIEST)) == {LEDGER: (0, 5)}
+    assert await cluster.list_offsets(ListOffsets((LEDGER,), OffsetOf.EARLIEST)) == {LEDGER: ListedOffset(0, 5)}
     assert client.asked("OffsetRequest") == [1, 2]
 
 

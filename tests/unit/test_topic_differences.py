@@ -45,12 +45,14 @@ def test_the_topics_are_those_of_the_contract() -> None:
         "transfer-dlt",
         "balances-dlt",
         "shop-balances-changelog",
+        "shop-inbox-changelog",
     ]
     assert {spec.config["message.timestamp.type"] for spec in wanted.values()} == {"LogAppendTime"}
     assert {spec.config["min.insync.replicas"] for spec in wanted.values()} == {"2"}
     assert {spec.partitions for spec in wanted.values()} == {4}
     compacted = {name for name, spec in wanted.items() if spec.config["cleanup.policy"] == "compact"}
     assert compacted == {"account-balances", "shop-balances-changelog"}
+    assert wanted["shop-inbox-changelog"].config["cleanup.policy"] == "compact,delete"
     assert wanted["account-balances"].config["min.compaction.lag.ms"] == str(7 * 24 * 3600 * 1000)
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+
 from agents.transfers import rules
 from agents.transfers.agent import apply_credits, post_transfers
 from streamapp.app import app
 from streamapp.records import Transfer
 from tables.balances import balances
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_last_test() -> Iterator[None]:
+    app.forget_tests()
+    yield
+    app.forget_tests()
 
 
 def transfer(amount: int, sender: str = "@bank", receiver: str = "alice", event_id: str = "t-1") -> Transfer:
@@ -49,8 +60,11 @@ async def test_money_can_be_spent_once_it_is_credited() -> None:
         assert balances["alice"].entries == 1
 
 
-async def test_each_test_context_begins_with_empty_tables() -> None:
-    for _ in range(2):
+async def test_a_restarted_agent_finds_its_tables_and_a_new_test_does_not() -> None:
+    for event_id, entries in (("t-1", 1), ("t-2", 2)):
         async with apply_credits.test_context() as context:
-            await context.put(rules.credit_of(transfer(500)))
-            assert balances["alice"].entries == 1
+            await context.put(rules.credit_of(transfer(500, event_id=event_id)))
+            assert balances["alice"].entries == entries
+    app.forget_tests()
+    assert "alice" not in balances
+    assert app.outputs is None

@@ -160,7 +160,9 @@ class Feed:
             raise TimeoutError(f"{left} input records were not acknowledged")
 
     def start(self) -> None:
-        self._thread.start()
+        """Go on beside the workers; a second call does nothing."""
+        if not self._thread.ident:
+            self._thread.start()
 
     def join(self) -> None:
         """Wait until everything is acknowledged."""

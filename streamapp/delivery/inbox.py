@@ -1,0 +1,166 @@
+"""The inbox: whether an event was processed before. Pure decisions; where the marks are kept is the driver's affair.
+
+A mark is one row: (agent, record key, event id) -> status, attempts, append time and a hash of the content.
+
+    no mark, FAILED, or older than the retention   FRESH       the event runs, attempts + 1 after a failure
+    PROCESSED, same content                        DUPLICATE   it is finished at once, and counted
+    PROCESSED, other content                       CONFLICT    a dead letter: the first one stands
+
+The inbox removes repeats *the sender made*. Repeats the engine makes (a rewind, a crash) are the transaction's
+affair: the mark is in the transaction of the event it belongs to, so it is there if and only if the effects are.
+
+Age is counted in append time, from the first record to the second, so a replay decides the same. The same id under
+another key is another mark, because it may live in another partition, which this one cannot see.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum, IntEnum
+from hashlib import blake2b
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streamapp.errors import ConfigurationError, RecordError
+
+#: Name of the table that holds an app's marks.
+TABLE = "inbox"
+CONFLICT_KIND = "EventIdConflict"
+
+_CONTENT_BYTES = 16
+_ATTEMPTS_MAX = 255
+_LAYOUT = struct.Struct(f">BBI{_CONTENT_BYTES}s")
+
+
+class Verdict(Enum):
+    """What is to be done with an event."""
+
+    FRESH = "fresh"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+class Status(IntEnum):
+    """How the event ended. FAILED is not "seen": its dead letter may be sent again."""
+
+    PROCESSED = 1
+    FAILED = 2
+
+
+class Mark(NamedTuple):
+    """The outcome of one event for one agent: 22 bytes in the store and in the changelog."""
+
+    status: Status
+    #: How often the event has run, this time included; 255 stands for every larger number.
+    attempts: int
+    #: Append time of the event's record, seconds since the epoch.
+    appended_s: int
+    content: bytes
+
+    def pack(self) -> bytes:
+        return _LAYOUT.pack(self.status, min(self.attempts, _ATTEMPTS_MAX), self.appended_s, self.content)
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Mark:
+        """The mark in `raw`. `ValueError` when it is none: the table belongs to something else."""
+        try:
+            status, attempts, appended_s, content = _LAYOUT.unpack(raw)
+        except struct.error as exc:
+            raise ValueError(f"{raw[:40]!r} is no mark of an inbox: {exc}") from None
+        return cls(Status(status), attempts, appended_s, content)
+
+
+def judge(mark: Mark | None, content: bytes, appended_s: int, retention_s: float) -> Verdict:
+    """What to do with an event of this content, appended then, given the mark of its id (None: there is none).
+
+    The record of a FAILED mark may come again mended: it had no effect, so its content is not held against it.
+    """
+    if mark is None or mark.status is Status.FAILED or appended_s - mark.appended_s > retention_s:
+        return Verdict.FRESH
+    return Verdict.DUPLICATE if mark.content == content else Verdict.CONFLICT
+
+
+def attempts_of(mark: Mark | None) -> int:
+    """How often an event will have run when it runs now."""
+    return mark.attempts + 1 if mark is not None and mark.status is Status.FAILED else 1
+
+
+_encode_key = msgspec.json.Encoder().encode
+_encode_content = msgspec.msgpack.Encoder(order="deterministic", enc_hook=str).encode
+
+
+def mark_key(agent: str, key: bytes | None, event_id: Iterable[Any]) -> bytes:
+    """The row of a mark, a JSON list that people and other programs can read: `["agent", "key", "id"]`.
+
+    A key that is not UTF-8 is shown as a list with its hexadecimal text, so that no two keys look alike.
+    """
+    try:
+        shown: Any = key.decode() if key is not None else None
+    except UnicodeDecodeError:
+        shown = [key.hex()]  # type: ignore[union-attr]
+    return _encode_key([agent, shown, *event_id])
+
+
+class Fields:
+    """Reads event id and content of values: structs, Faust records, dataclasses and parsed JSON objects.
+
+    `event_id` may name several fields, which together are the id. `content` None: all declared fields, or the whole
+    object where nothing is declared.
+    """
+
+    def __init__(self, event_id: str | tuple[str, ...], content: tuple[str, ...] | None = None) -> None:
+        self.event_id = (event_id,) if isinstance(event_id, str) else tuple(event_id)
+        self.content = content
+        if not self.event_id:
+            raise ConfigurationError("inbox: event_id must name at least one field.")
+        self._of_objects = _reader(attrgetter, self.event_id)
+        self._of_mappings = _reader(itemgetter, self.event_id)
+        self._content_of_objects = _reader(attrgetter, content) if content else _declared
+        self._content_of_mappings = _reader(itemgetter, content) if content else _itself
+
+    def check(self, declared: Iterable[str], where: str, extra: Iterable[str] = ()) -> None:
+        """Raise `ConfigurationError` for fields that the record type does not have."""
+        missing = [name for name in (*self.event_id, *(self.content or ()), *extra) if name not in set(declared)]
+        if missing:
+            raise ConfigurationError(
+                f"inbox of {where}: there is no field {', '.join(sorted(set(missing)))}. "
+                f"The record has {', '.join(declared)}."
+            )
+
+    def id_of(self, value: Any) -> tuple[Any, ...]:
+        """The values of the event id. `RecordError` when one is missing: without it a repeat cannot be told."""
+        try:
+            found = self._of_mappings(value) if isinstance(value, Mapping) else self._of_objects(value)
+        except (AttributeError, KeyError, TypeError):
+            found = (None,)
+        if None in found:
+            raise RecordError(f"the record has no event id: {' and '.join(self.event_id)}", kind="InvalidRecord")
+        return found
+
+    def hash_of(self, value: Any) -> bytes:
+        """A hash of the content, 16 bytes. Order of keys and white space are not content."""
+        try:
+            content = (
+                self._content_of_mappings(value) if isinstance(value, Mapping) else self._content_of_objects(value)
+            )
+        except (AttributeError, KeyError, TypeError) as exc:
+            raise RecordError(f"the record lacks a field of its content: {exc}", kind="InvalidRecord") from None
+        return blake2b(_encode_content(content), digest_size=_CONTENT_BYTES).digest()
+
+
+def _reader(getter: Any, names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """As `attrgetter` or `itemgetter`, with a tuple for one name too."""
+    get = getter(*names)
+    return get if len(names) > 1 else lambda value: (get(value),)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _declared(value: Any) -> Any:
+    """What msgspec encodes by itself; of a Faust record its fields."""
+    return value.asdict() if hasattr(value, "asdict") else value

@@ -1,0 +1,242 @@
+"""`@inbox` and `inbox(stream)`: an event of the same id has no second effect.
+
+    @app.agent(transfers)
+    @inbox(aggregate_type="TRANSFER", event_type="TRANSFER_POST", aggregate_id="from_account")
+    async def post(stream): ...
+
+The stream asks its inbox before it hands out an event, in the same turn of its loop. The mark is staged in the unit
+with everything else the event does; when an agent raises, a FAILED mark goes with the dead letter instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any
+
+from faust.agents.agent import current_agent
+from faust.types import AgentT, StreamT
+
+from streamapp.delivery.inbox import (
+    CONFLICT_KIND,
+    TABLE,
+    Fields,
+    Mark,
+    Status,
+    Verdict,
+    attempts_of,
+    judge,
+    mark_key,
+)
+from streamapp.driver.tables import Table
+from streamapp.driver.unit import Unit
+from streamapp.errors import ConfigurationError, RecordError
+from streamapp.failpoints import failpoint
+from streamapp.state import Unit as StoreUnit
+
+
+class Rule:
+    """What an inbox goes by: names of the pattern, and the fields that make id and content."""
+
+    def __init__(
+        self,
+        aggregate_type: str,
+        event_type: str,
+        event_id: str | tuple[str, ...],
+        aggregate_id: str | None,
+        content: tuple[str, ...] | None,
+    ) -> None:
+        self.aggregate_type = aggregate_type
+        self.event_type = event_type
+        self.aggregate_id = aggregate_id
+        self.fields = Fields(event_id, content)
+
+    def check(self, record_type: Any, where: str) -> None:
+        """Raise `ConfigurationError` for a field that the topic's records do not have, where they are declared."""
+        declared = getattr(record_type, "__struct_fields__", None)
+        if declared is not None:
+            self.fields.check(declared, where, (self.aggregate_id,) if self.aggregate_id else ())
+
+
+class Inbox:
+    """The inbox of one agent, on the stream it iterates."""
+
+    def __init__(self, rule: Rule, table: InboxTable, agent: str) -> None:
+        self.rule = rule
+        self.agent = agent
+        self._table = table
+        self._id_of = rule.fields.id_of
+        self._hash_of = rule.fields.hash_of
+
+    def admit(self, unit: Unit, event: Any) -> bool:
+        """True: the event is to run, and its mark is staged. False: a duplicate.
+
+        Raises `RecordError` (`EventIdConflict`) when the same id came with other content, and for a missing id.
+        """
+        record = event.record
+        try:
+            store = unit.task.stores[TABLE]
+        except KeyError:
+            raise ConfigurationError(
+                f"{self.agent} began to use its inbox after its partitions were assigned, or {record.topic} has "
+                "another number of partitions than the inbox. Use the decorator @inbox above the agent's function."
+            ) from None
+        key = mark_key(self.agent, record.key, self._id_of(event.value))
+        mark = self._fresh(unit.store(store), key, event.value, record.timestamp // 1000)
+        if mark is None:
+            event.app.engine.count("duplicates")
+            return False
+        entry = (self.agent, key, mark)
+        if unit.entries is None:
+            unit.entries = [entry]
+        else:
+            unit.entries.append(entry)
+        return True
+
+    def _fresh(self, rows: StoreUnit, key: bytes, value: Any, appended_s: int) -> Mark | None:
+        """Stage the mark of an event that is to run and return it; None for a duplicate."""
+        content = self._hash_of(value)
+        raw = rows.get(key)
+        attempts = 1
+        if raw is not None:
+            found = Mark.unpack(raw)
+            verdict = judge(found, content, appended_s, self._table.retention_s)
+            if verdict is Verdict.DUPLICATE:
+                return None
+            if verdict is Verdict.CONFLICT:
+                raise RecordError(
+                    f"{self.agent} has processed another event of this id: {key.decode()}. The first one stands.",
+                    kind=CONFLICT_KIND,
+                )
+            attempts = attempts_of(found)
+        mark = Mark(Status.PROCESSED, attempts, appended_s, content)
+        failpoint("K19")
+        rows.set(key, mark.pack())
+        failpoint("K20")
+        return mark
+
+    async def over_channel(self, values: AsyncIterator[Any], stream: Any) -> AsyncIterator[Any]:
+        """The values of a channel in memory (`agent.test_context()`) without the repeats.
+
+        The mark says FAILED until the agent asks for the next event, so an agent that raised leaves it so.
+        """
+        agent = current_agent()
+        name = self.agent if agent is None else agent.name
+        async for value in values:
+            event = stream.current_event
+            if event is None:
+                yield value
+                continue
+            raw_key = event.key.encode() if isinstance(event.key, str) else event.key
+            key = mark_key(name, raw_key, self._id_of(value))
+            rows = self._table.rows_in_memory()
+            mark = self._fresh(rows, key, value, int(event.message.timestamp))
+            if mark is None:
+                await _tell_the_test(agent)
+                continue
+            rows.set(key, mark._replace(status=Status.FAILED).pack())
+            rows.merge()
+            yield value
+            rows = self._table.rows_in_memory()
+            rows.set(key, mark.pack())
+            rows.merge()
+
+
+async def _tell_the_test(agent: AgentT | None) -> None:
+    """A test that waits for the result of a duplicate would wait for ever: there is none."""
+    condition = getattr(agent, "new_value_processed", None)
+    if condition is not None:
+        async with condition:
+            condition.notify_all()
+
+
+class InboxTable(Table):
+    """The marks of an app: one table for all its inboxes, (agent, key, id...) -> `Mark`."""
+
+    def __init__(self, app: Any, retention_s: float) -> None:
+        super().__init__(app, name=TABLE, help="Events that were processed, by agent, key and event id")
+        self.retention_s = retention_s
+        self._dump = Mark.pack
+        self._load = Mark.unpack
+        #: Agents declared with an inbox, and topics of streams that were given one.
+        self.agents: list[Any] = []
+        self.streamed: set[str] = set()
+
+    @property
+    def topics(self) -> set[str]:
+        """The topics whose events have marks; their number of partitions is the table's."""
+        return self.streamed.union(*(agent.get_topic_names() for agent in self.agents))
+
+    def key_bytes(self, key: Iterable[Any]) -> bytes:
+        """(agent, record key, event id...)."""
+        agent, record_key, *event_id = key
+        return mark_key(agent, None if record_key is None else record_key.encode(), event_id)
+
+    def rows_in_memory(self) -> StoreUnit:
+        """For contexts without a worker."""
+        return self._memory().begin()
+
+
+def one_count(counts: Mapping[str, int]) -> int:
+    """The partition count of topics that share an inbox: a mark lives in the partition number of its event."""
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{topic} {count}" for topic, count in sorted(counts.items()))
+        raise ConfigurationError(
+            f"The topics of agents with an inbox have different numbers of partitions ({listed}), but an app has one "
+            "inbox, whose marks lie in the partition of their event. Give these topics one number, or part the app."
+        )
+    return next(iter(counts.values()))
+
+
+def inbox(
+    stream: Any = None,
+    /,
+    *,
+    aggregate_type: str,
+    event_type: str,
+    event_id: str | tuple[str, ...] = "event_id",
+    aggregate_id: str | None = None,
+    content: tuple[str, ...] | None = None,
+) -> Any:
+    """A decorator below `@app.agent`, or, given a stream, the same stream without events that were processed before.
+
+    `aggregate_type` and `event_type` name what happens here (`TRANSFER`, `TRANSFER_POST`: the receiver's action).
+    `event_id`: the field, or the fields, that two records have in common only if one repeats the other.
+    `content`: the fields that must then be equal; None: all declared ones. Name them if the record type will grow: a
+    field that is added changes the hash of every repeat that is still to come.
+    Raises `ConfigurationError` for fields the record type does not have.
+    """
+    rule = Rule(aggregate_type, event_type, event_id, aggregate_id, content)
+    if stream is not None:
+        return guarded(stream, rule)
+    return lambda fun: _decorated(fun, rule)
+
+
+def _decorated(fun: Any, rule: Rule) -> Callable[..., Any]:
+    if isinstance(fun, AgentT):
+        raise ConfigurationError(f"{fun.name}: @app.agent stands above @inbox, so that the agent has the inbox.")
+
+    @wraps(fun)
+    def with_inbox(stream: Any, *args: Any, **kwargs: Any) -> Any:
+        return fun(guarded(stream, rule), *args, **kwargs)
+
+    with_inbox.inbox_rule = rule  # type: ignore[attr-defined]
+    return with_inbox
+
+
+def guarded(stream: Any, rule: Rule) -> Any:
+    """Give `stream` the inbox; it is iterated as before (also by `items()`, `events()` and `take()`)."""
+    if not isinstance(stream, StreamT):
+        raise ConfigurationError(
+            f"inbox() needs a stream, not {type(stream).__name__}: give it the stream and take(), items() or events() "
+            "from what it returns."
+        )
+    app: Any = stream.app
+    codec = getattr(getattr(stream.channel, "schema", None), "codec", None)
+    rule.check(getattr(codec, "record_type", None), stream.prefix or rule.event_type)
+    table = app.use_inbox()
+    table.streamed.update(getattr(stream.channel, "topics", ()))
+    agent = current_agent()
+    name = stream.prefix or (agent.name if agent is not None else f"{rule.aggregate_type}/{rule.event_type}")
+    stream.inbox = Inbox(rule, table, name)
+    return stream
