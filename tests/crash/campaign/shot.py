@@ -143,7 +143,7 @@ class Shot:
         wait_until(lambda: self._progress() > before or stopped(), HIT_S)
         feed.start()
         if point.narrows:
-            self._cluster.narrow(point.narrows, 600)
+            self._cluster.configure(point.narrows, max_message_bytes=600)
         if point.needs_rebalance:
             self._start(OTHER, "state-other")
         if point.needs_sigterm:
