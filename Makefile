@@ -38,7 +38,11 @@ constraints:  ## resolve constraints.txt anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml \
 		--output-file constraints.txt --no-emit-package streamapp --custom-compile-command "make constraints"
 
-bench crash chaos:
+crash: $(STAMP)  ## every crash point in every way on real Kafka (SEED= POINT= WAY= choose, REPORT= keeps)
+	@PYTHONPATH=tests/crash $(BIN)/python -m campaign $(if $(SEED),--seed $(SEED)) $(addprefix --point ,$(POINT)) \
+		$(addprefix --way ,$(WAY)) $(if $(REPORT),--report $(REPORT))
+
+bench chaos:
 	@echo "make $@: not built yet; CHANGELOG.md says what is" >&2; exit 2
 
 clean:  ## stop what it started and remove what it made

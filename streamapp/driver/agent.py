@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from faust.agents.actor import Actor
 from faust.agents.agent import Agent as FaustAgent
@@ -28,24 +28,6 @@ from streamapp.errors import ConfigurationError, StreamAppError
 
 class AgentEnded(StreamAppError):
     """An agent's function ended or raised where no event is to blame. The worker ends; nothing is lost."""
-
-
-class Output(NamedTuple):
-    """A record that an agent sent in a test context, as the agent gave it."""
-
-    topic: str
-    key: Any
-    value: Any
-    partition: int | None
-    headers: Any
-
-
-class Outputs(list[Output]):
-    """What the agents of an app sent in test contexts, in order."""
-
-    def of(self, topic: str) -> list[Any]:
-        """The values sent to one topic."""
-        return [output.value for output in self if output.topic == topic]
 
 
 class Agent(FaustAgent):

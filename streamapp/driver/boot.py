@@ -13,9 +13,9 @@ from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
 
 from streamapp.delivery.inbox import TABLE as INBOX
-from streamapp.driver.agent import Outputs
 from streamapp.driver.engine import Engine
 from streamapp.driver.inbox import InboxTable
+from streamapp.driver.outputs import Outputs
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
 from streamapp.errors import ConfigurationError
 from streamapp.types import Partition

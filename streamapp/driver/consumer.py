@@ -23,7 +23,7 @@ from streamapp.driver.engine import Engine
 from streamapp.driver.task import Task
 from streamapp.eos.fencing import still_seated
 from streamapp.eos.protocol import Membership
-from streamapp.errors import Fenced
+from streamapp.failpoints import failpoint
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class GroupConsumer:
         self._preparing: asyncio.Task[None] | None = None
         #: False while partitions change hands: what is fetched then is dropped, and sought again before it is True.
         self._accepting = False
+        self._closed = False
         self._paused: set[Partition] = set()
         engine.consumer = self
 
@@ -106,8 +107,12 @@ class GroupConsumer:
             await self._stop_preparing()
             await self._release()
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
+            self._closed = True
             self._crash(exc)
-            await asyncio.Event().wait()  # never rejoin: the worker is on its way down
+        if self._closed or self._engine.over:
+            # The worker is on its way down and must not take the seat again. aiokafka's routine of coordination ends
+            # by this and by nothing else: an error it would only log, and a callback that waits would hang its stop().
+            raise asyncio.CancelledError
 
     async def _release(self) -> None:
         engine = self._engine
@@ -116,20 +121,19 @@ class GroupConsumer:
             return
         if still_seated(snapshot, self.membership):
             count = len(engine.owners)
-            try:
-                await engine.commit_all()
-            except Fenced as exc:
-                logger.warning("partitions lost while giving them up: %s", exc)
-            else:
+            failpoint("K14a")
+            if await engine.commit_all():
+                failpoint("K14b")
                 logger.info("gave up %d partitions, everything finished is committed", count)
+            engine.lose()
         else:
             logger.warning("partitions lost: %s is no longer seated; what was open is dropped", snapshot)
-            engine.lose()
-            await engine.producer.confirm()
-        engine.lose()
+            await engine.drop()
 
     async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
         """Take the seat's snapshot and begin to prepare; the gate opens when that is done."""
+        if self._closed:
+            return
         try:
             partitions = [Partition(tp.topic, tp.partition) for tp in assigned]
             self._consumer.pause(*(TopicPartition(*partition) for partition in partitions))
@@ -144,6 +148,7 @@ class GroupConsumer:
         try:
             began = self._clock.monotonic()
             tasks = await self._prepare(partitions)
+            failpoint("K17")
             self.seek({partition: offset for task in tasks for partition, offset in task.offsets.items()})
             self._accepting = True
             self._engine.own(membership, tasks)
@@ -182,9 +187,13 @@ class GroupConsumer:
     def _hand_over(self, fetched: Mapping[Any, list[Any]]) -> None:
         owners = self._engine.owners
         full = []
+        if fetched:
+            failpoint("K0")
         for tp, records in fetched.items():
             partition = Partition(tp.topic, tp.partition)
-            task = owners[partition]
+            task = owners.get(partition)
+            if task is None:  # the seat was lost, and the consumer has not noticed yet
+                continue
             task.add(partition, records)
             if task.buffered[partition] > BUFFER_HIGH:
                 full.append(partition)
@@ -194,7 +203,7 @@ class GroupConsumer:
             self._consumer.pause(*(TopicPartition(*partition) for partition in full))
             self._paused.update(full)
         if self._paused:
-            self._resume([p for p in self._paused if owners[p].buffered.get(p, 0) < BUFFER_LOW])
+            self._resume([p for p in self._paused if p in owners and owners[p].buffered.get(p, 0) < BUFFER_LOW])
 
     def _resume(self, partitions: Iterable[Partition]) -> None:
         again = list(partitions)
@@ -203,7 +212,8 @@ class GroupConsumer:
         self._paused.difference_update(again)
 
     async def close(self) -> None:
-        """Stop preparing; the consumer itself belongs to whoever made it."""
+        """Take no partition from here on; the consumer itself belongs to whoever made it."""
+        self._closed = True
         self._stop_accepting()
         await self._stop_preparing()
 

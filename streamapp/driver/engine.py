@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from streamapp.clock import Clock
 from streamapp.codec import RECORD_BYTES_MAX
@@ -26,7 +26,8 @@ from streamapp.eos.commit import commit
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.remedies import ContentRefused
-from streamapp.errors import Fenced, RecordError, StreamAppError, TransactionAborted
+from streamapp.errors import ConfigurationError, Fenced, InstanceFenced, RecordError, StreamAppError, TransactionAborted
+from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
 
@@ -80,6 +81,8 @@ class Engine:
         self.membership: Membership | None = None
         self.consumer: Consumer | None = None
         self.committed: dict[Partition, int] = {}
+        #: An error has ended the worker: nothing commits any more, and it must not rejoin.
+        self.over = False
         #: Counted by name for metrics and for the operator's page of errors.
         self.counts: dict[str, int] = {}
         self._settings = settings
@@ -88,7 +91,11 @@ class Engine:
         self._due = asyncio.Event()
         self._due_at = float("inf")
         self._finished = 0
+        #: While the events of a refused transaction run one at a time: up to here.
         self._replaying_until: dict[Partition, int] = {}
+        #: ... the place of the event that runs, and why the broker refused what an event led to.
+        self._alone: tuple[Partition, int] | None = None
+        self._refusals: dict[tuple[Partition, int], RecordError] = {}
         self._commit_lock = asyncio.Lock()
         #: Runs of timers whose sends are in the open transaction.
         self._timers: list[Unit] = []
@@ -106,7 +113,15 @@ class Engine:
         for store in unit.stores.values():
             store.merge()
         self._finished += 1
-        self._look_at_the_clock()
+        if self.gate.single:
+            self._alone = _place(unit.records[0]) if unit.records else None
+            self.request_commit()
+        else:
+            self._look_at_the_clock()
+
+    def refusal(self, record: Any) -> RecordError | None:
+        """Why the broker refused what this record led to, when its event was alone in a transaction."""
+        return self._refusals.get(_place(record))
 
     def failed(self, unit: Unit, error: BaseException, agent: str | None = None) -> None:
         """Replace a unit's effects by its dead letter, and by a FAILED mark where `agent` has an inbox.
@@ -212,6 +227,7 @@ class Engine:
             try:
                 await self.commit()
             except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
+                self.over = True
                 self._crash(exc)
                 return
 
@@ -232,9 +248,11 @@ class Engine:
         async with self._commit_lock:
             self._due.clear()
             self._due_at = float("inf")
-            if not self.tasks or self.membership is None:
+            if not self.tasks or self.membership is None or self.over:
                 return False
             self.gate.close()
+            if self.gate.running:
+                failpoint("K8b")
             if not await self.gate.drained(self.barrier_s):
                 await self._abort(self._held_up())
                 return False
@@ -277,6 +295,7 @@ class Engine:
             self.committed.update(offsets)
 
         try:
+            failpoint("K2")
             for changelog, store in stores.items():
                 topic, number = changelog
                 for key, value in store.changes():
@@ -288,13 +307,20 @@ class Engine:
         except TransactionAborted as exc:
             await self._abort(str(exc))
             return False
-        except Fenced:
+        except InstanceFenced:
             self.lose()
             raise
+        except Fenced as exc:
+            logger.warning("partitions lost: %s", exc)
+            await self._drop()
+            return False
         self.count("commits")
         self.count("events", self._finished)
         self._finished = 0
         self._timers.clear()
+        failpoint("K12")
+        if self.gate.single:
+            self._look_at_the_replay()
         self._open()
         return True
 
@@ -337,10 +363,24 @@ class Engine:
             for task in self.tasks:
                 task.stop_starting()
 
-    async def commit_all(self) -> None:
-        """Commit everything that has finished, before the partitions are given up. The gate stays closed."""
+    async def commit_all(self) -> bool:
+        """Commit everything that has finished, before the partitions are given up. No further event starts."""
         self.stop_reading()
-        await self.commit()
+        return await self.commit()
+
+    async def drop(self) -> None:
+        """The seat is gone: nothing that is open has an effect, and no task is ours any more.
+
+        Raises `InstanceFenced` when somebody newer is this worker: it must not take the seat again (decision 5).
+        A commit under way is waited for, because a producer serves one at a time; it finds out by itself.
+        """
+        async with self._commit_lock:
+            await self._drop()
+
+    async def _drop(self) -> None:
+        if self.membership is not None:
+            self.lose()
+            await self.producer.confirm()
 
     def own(self, membership: Membership, tasks: list[Task]) -> None:
         """These tasks are ready, with their tables and the offsets they begin at: open the gate."""
@@ -383,11 +423,35 @@ class Engine:
         self._open()
 
     async def _replay_one_by_one(self, refused: ContentRefused) -> None:
-        raise StreamAppError(f"not recoverable yet: {refused}")
+        """Run the interval again, one event a transaction; the event that is then refused alone is dead-lettered."""
+        if not self.gate.single:
+            self._replaying_until = {at: offset for task in self.tasks for at, offset in task.offsets.items()}
+            self.gate.single = True
+        elif self._alone is None:
+            logger.error("what a timer sent is given up: %s", refused)
+        elif self._alone in self._refusals:
+            raise ConfigurationError(
+                f"Even the dead letter of {self._alone[0]}@{self._alone[1]} was refused. {refused} "
+                "Nothing is lost: the event is not committed. Raise the dead-letter topic's max.message.bytes."
+            ) from refused
+        else:
+            self._refusals[self._alone] = RecordError(str(refused), kind="OutputRefused")
+        await self._abort(str(refused))
+
+    def _look_at_the_replay(self) -> None:
+        if all(self.committed.get(at, until) >= until for at, until in self._replaying_until.items()):
+            self._end_replay()
+
+    def _end_replay(self) -> None:
+        self.gate.single = False
+        self._replaying_until = {}
+        self._refusals = {}
+        self._alone = None
 
     def lose(self) -> None:
         """The seat is gone: whatever was open has no effect, and no task is ours any more."""
         self._give_up()
+        self._end_replay()
         self.tasks = []
         self.owners = {}
         self.committed = {}
@@ -404,6 +468,10 @@ class Engine:
         self._finished = 0
         self._due_at = float("inf")
         self._due.clear()
+
+
+def _place(record: Any) -> tuple[Partition, int]:
+    return Partition(record.topic, record.partition), record.offset
 
 
 def _brief(error: BaseException) -> str:

@@ -10,6 +10,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.is_open = False
+        #: One unit a commit: the first that enters closes the gate behind it.
+        self.single = False
         self.running = 0
         self._drained: asyncio.Future[None] | None = None
         self._opened = asyncio.Event()
@@ -18,6 +20,8 @@ class Gate:
         """A unit starts. Only while open."""
         assert self.is_open, "a unit started behind a closed gate"
         self.running += 1
+        if self.single:
+            self.close()
 
     def leave(self) -> None:
         """A unit is over, finished or dropped."""

@@ -13,6 +13,7 @@ from streamapp.clock import Clock
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.recovery import Progress, RestorePlan, newest_append_times, restore, restore_plans
 from streamapp.errors import StateCorrupted
+from streamapp.failpoints import failpoint
 from streamapp.state import Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
 from streamapp.types import Partition
@@ -48,6 +49,7 @@ class ChangelogReader:
             changes = ((r.key, r.value) for r in records if r.key is not None)
             self._stores[log].restore(changes, records[-1].offset + 1, self._newest_s.get(log))
             count += len(records)
+            failpoint("K16")
         return count
 
     async def position(self, changelog: Partition) -> int:

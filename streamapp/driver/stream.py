@@ -22,6 +22,7 @@ from streamapp.driver.inbox import Inbox
 from streamapp.driver.topic import Topic
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, given_up, set_current_unit
 from streamapp.errors import ConfigurationError, RecordError
+from streamapp.failpoints import failpoint
 
 #: Events between two turns of the event loop, so that a long backlog starves nobody.
 _TURN_EVERY = 256
@@ -101,6 +102,7 @@ class Stream(FaustStream):
                     self._done(unit, worker)
                     continue
             self.events_total += 1
+            failpoint("K1")
             yield value
             self._done(unit, worker)
 

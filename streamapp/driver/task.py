@@ -40,6 +40,9 @@ class Work(Protocol):
     def failed(self, unit: Unit, error: BaseException) -> None:
         """Nobody can read the unit's record, or an agent raised."""
 
+    def refusal(self, record: Any) -> RecordError | None:
+        """Why the broker refused what this record led to; None if it did not."""
+
     def waiting(self) -> None:
         """Records wait for a batch to fill up; the next commit takes them as they are."""
 
@@ -100,10 +103,11 @@ class Task:
             lane = 0 if route.lanes == 1 else 1 + hash(record.key) % route.lanes
             if self._running and (lane in self._running or 0 in self._running or lane == 0):
                 return
-            if route.batch > 1 and len(buffer) < route.batch and not self._flushing and not self._singles:
+            most = 1 if gate.single else route.batch
+            if most > 1 and len(buffer) < most and not self._flushing and not self._singles:
                 self._work.waiting()
                 return
-            self._start(lane, route, self._next_records(route.batch))
+            self._start(lane, route, self._next_records(most))
 
     def _next_records(self, most: int) -> list[Any]:
         buffer = self._buffer
@@ -121,7 +125,10 @@ class Task:
         unit = Unit(self, records, lane)
         self._running[lane] = unit
         self._gate.enter()
+        refusal = self._work.refusal(records[0]) if self._gate.single else None
         try:
+            if refusal is not None:
+                raise refusal
             route.deliver(unit)
         except RecordError as exc:
             self._work.failed(unit, exc)

@@ -9,8 +9,9 @@ from weakref import WeakSet
 from faust import topics
 from faust.types.core import prepare_headers
 
-from streamapp.driver.agent import Output
+from streamapp import failpoints
 from streamapp.driver.mailbox import Mailbox
+from streamapp.driver.outputs import Output
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 
 
@@ -103,6 +104,8 @@ class Topic(topics.Topic):
             required_unit(f"sending to {name}")
             # The event holds up the commit meanwhile.
             await engine.producer.ensure(name, patience_s=engine.barrier_s / 4)
+        if failpoints.ARMED:
+            await failpoints.pause("send")
         return self._stage(
             engine, name, key, value, partition, timestamp, headers, schema, key_serializer, value_serializer
         )

@@ -38,6 +38,7 @@ from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import OffsetOf
 from streamapp.eos.recovery import listed_offsets, stable_offsets
 from streamapp.errors import ConfigurationError, Unavailable
+from streamapp.failpoints import failpoint
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
 from streamapp.topics import inbox_changelog_spec
@@ -198,6 +199,7 @@ class Consumer(Service):
         """Let running events finish and commit them; no further one starts. Called before the agents are stopped."""
         if self._group is not None:
             await self._group.close()
+        failpoint("K22")
         if self._engine is not None and self._engine.membership is not None:
             await self._engine.commit_all()
 
@@ -240,7 +242,9 @@ class Consumer(Service):
         consumed = {partition.topic for partition in partitions}
         for topic in app.declared_topics.keys() | consumed | {name + dead_letter.SUFFIX for name in consumed}:
             await producer.ensure(topic)
+        failpoint("K15a")
         offsets = await self._starting_offsets(partitions)
+        failpoint("K15b")
         tasks: dict[tuple[int, int], Task] = {}
         for partition in sorted(partitions):
             count = (await producer.ensure(partition.topic)).partition_count

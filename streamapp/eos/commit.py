@@ -26,6 +26,7 @@ from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.transaction import BrokenTransaction, State
 from streamapp.errors import ConfigurationError, Fenced, TransactionAborted
+from streamapp.failpoints import failpoint
 from streamapp.types import Partition
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,11 @@ async def commit(
         require_seat(membership)
         if not offsets:
             raise BrokenTransaction("A transaction without an offset in it would be guarded by nobody.")
+        failpoint("K3")
         written = await producer.produce()  # 3
+        failpoint("K7")
         await producer.bind(offsets, membership)  # 4
+        failpoint("K9")
     except (TransactionAborted, Fenced, ConfigurationError):
         await _abort(producer)
         raise
@@ -64,6 +68,7 @@ async def commit(
 
 async def _end(producer: Producer, written: Mapping[Partition, Written], settle: Settle | None) -> None:
     await producer.end()
+    failpoint("K11")
     if settle is not None:
         settle(written)
 

@@ -45,6 +45,7 @@ from streamapp.eos.protocol import (
 )
 from streamapp.eos.remedies import REMEDIES, Remedy
 from streamapp.errors import ConfigurationError, Unavailable
+from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
 
@@ -236,8 +237,12 @@ class KafkaCluster:
         return listed
 
     async def _send(self, node: int, request: Any) -> Any:
+        name = type(request).__name__
         try:
-            return await self._client.send(node, request)
+            failpoint(f"send {name}")
+            answer = await self._client.send(node, request)
+            failpoint(f"answer {name}")
+            return answer
         except _LOST as exc:
             # What was learnt through a broken connection may be out of date: coordinators move when a node dies.
             self._forget_node(node)

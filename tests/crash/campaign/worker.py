@@ -1,0 +1,124 @@
+"""A real worker process of one shot, with what it logged and the points it reached."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+_COMMAND = (sys.executable, "-c", "from streamapp.cli.main import main; main()")
+#: A worker ends within this after SIGTERM (the contract's bound), and a little for the interpreter.
+STOP_S = 22.0
+SESSION_TIMEOUT_S = 3
+TRANSACTION_TIMEOUT_S = 2
+
+
+class Worker:
+    """`streamapp worker`; `plan` is its fault plan, `command` another program in its place."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        app: str,
+        instance: str | None,
+        state: Path,
+        log: Path,
+        *,
+        plan: Sequence[dict[str, Any]] = (),
+        command: Sequence[str] = _COMMAND,
+        partitions: int = 4,
+    ) -> None:
+        self.instance = instance
+        self.state = state / app / (instance or "dynamic")
+        self.log = log
+        self.hits_file = log.with_suffix(".hits")
+        state.mkdir(parents=True, exist_ok=True)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMAPP_")} | {
+            "PYTHONPATH": str(REPOSITORY),
+            "STREAMAPP_BROKER": bootstrap,
+            "STREAMAPP_ID": app,
+            "STREAMAPP_DATADIR": str(state),
+            "STREAMAPP_SESSION_TIMEOUT": str(SESSION_TIMEOUT_S),
+            "STREAMAPP_TRANSACTION_TIMEOUT": str(TRANSACTION_TIMEOUT_S),
+            "STREAMAPP_PARTITIONS": str(partitions),
+            "STREAMAPP_LOG_FORMAT": "json",
+        }
+        if instance:
+            environment["STREAMAPP_INSTANCE"] = instance
+        if plan:
+            environment |= {
+                "FAULT_PLAN_ALLOWED": "1",
+                "FAULT_PLAN": json.dumps(list(plan)),
+                "FAULT_PLAN_HITS": str(self.hits_file),
+            }
+        log.with_suffix(".started").touch()
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*command, "worker", "--log-level", "info"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                cwd=state,
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    @property
+    def hits(self) -> list[dict[str, Any]]:
+        """The faults that acted, written by the worker before they did."""
+        if not self.hits_file.exists():
+            return []
+        return [json.loads(line) for line in self.hits_file.read_text().splitlines()]
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the kernel says that it is stopped (state T)."""
+        try:
+            return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        except OSError:
+            return False
+
+    def lines(self, text: str) -> int:
+        """How often it has logged `text`."""
+        return self.log.read_text(errors="replace").count(text)
+
+    def signal(self, number: int) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, also when frozen; waits until it is gone."""
+        self.signal(signal.SIGKILL)
+        self._process.wait(10)
+
+    def stop(self, timeout_s: float = STOP_S) -> int | None:
+        """SIGTERM; its exit code, or None (and SIGKILL) when it does not end in time."""
+        self.signal(signal.SIGTERM)
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return None
+
+    def tail(self, count: int = 12) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines()[-count:]
+
+
+def wait_until(condition: Any, timeout_s: float, poll_s: float = 0.03) -> bool:
+    """Whether `condition()` became true within the time."""
+    give_up = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(poll_s)
+    return True
