@@ -108,10 +108,10 @@ async def test_a_refused_worker_says_all_of_it_and_ends_with_an_error(bench: Any
 
 async def test_kill_9_in_the_middle_loses_nothing_and_doubles_nothing(bench: Any, tmp_path: Path) -> None:
     env = environment(bench, "killed", tmp_path, COUNTING_PAUSE="0.002")
-    total = 1200
+    total = 900
     bench.create("in", "out")
     bench.send("in", range(total), key=lambda n: f"key-{n % KEYS}")
-    for part in (200, 500, 800):
+    for part in (200, 500):
         async with worker(env, tmp_path) as process:
             await _at_least(bench, part)
             process.kill()
