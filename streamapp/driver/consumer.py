@@ -75,7 +75,12 @@ class GroupConsumer:
         self._resume(self._paused)
 
     def position(self, partition: Partition) -> int | None:
-        """The next offset to fetch, or None while it is not known."""
+        """The next offset to fetch, or None while it is not known.
+
+        While partitions change hands it says nothing of what was processed: what is fetched then is dropped.
+        """
+        if not self._accepting:
+            return None
         subscription = self._consumer._subscription.subscription
         if subscription is None or subscription.assignment is None:
             return None
@@ -103,7 +108,7 @@ class GroupConsumer:
     async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
         """Give up what is owned: committed if the seat still stands, dropped if it does not."""
         try:
-            self._stop_accepting()
+            self._accepting = False
             await self._stop_preparing()
             await self._release()
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
@@ -161,10 +166,6 @@ class GroupConsumer:
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
             self._crash(exc)
 
-    def _stop_accepting(self) -> None:
-        self._accepting = False
-        self._engine.stop_reading()
-
     async def _stop_preparing(self) -> None:
         if self._preparing is not None:
             self._preparing.cancel()
@@ -214,7 +215,7 @@ class GroupConsumer:
     async def close(self) -> None:
         """Take no partition from here on; the consumer itself belongs to whoever made it."""
         self._closed = True
-        self._stop_accepting()
+        self._accepting = False
         await self._stop_preparing()
 
 

@@ -103,8 +103,6 @@ class Engine:
         #: Runs of timers whose sends are in the open transaction.
         self._timers: list[Unit] = []
         self._barriers_missed = 0
-        #: Set while partitions are given up: how far those had been read of which nothing was waiting.
-        self._stopped_at: dict[Partition, int] | None = None
 
     # --- units
 
@@ -337,10 +335,10 @@ class Engine:
         offsets: dict[Partition, int] = {}
         for task in self.tasks:
             for partition, finished in task.offsets.items():
-                read_to = (
-                    self._read_to(task, partition) if self._stopped_at is None else self._stopped_at.get(partition)
-                )
-                offset = finished if read_to is None else max(finished, read_to)
+                offset = finished
+                if not task.buffered.get(partition) and self.consumer is not None:
+                    position = self.consumer.position(partition)
+                    offset = max(finished, position) if position is not None else finished
                 if offset != self.committed.get(partition):
                     offsets[partition] = offset
         if not offsets:  # a timer's transaction carries an owned offset again
@@ -348,31 +346,12 @@ class Engine:
             offsets[partition] = offset
         return offsets
 
-    def _read_to(self, task: Task, partition: Partition) -> int | None:
-        if task.buffered.get(partition) or self.consumer is None:
-            return None
-        return self.consumer.position(partition)
-
-    def stop_reading(self) -> None:
-        """What is fetched from here on is dropped, and so is what has not started: their next owner reads them.
-
-        So a partition's position says from now on nothing about what was processed; it is noted as it is here.
-        """
-        if self._stopped_at is None:
-            self._stopped_at = {
-                partition: position
-                for task in self.tasks
-                for partition in task.offsets
-                if (position := self._read_to(task, partition)) is not None
-            }
-            for task in self.tasks:
-                task.stop_starting()
-
     async def commit_all(self) -> bool:
         """Commit everything that has finished, before the partitions are given up. No further event starts."""
         if self.intents is not None:
             self.intents.end()
-        self.stop_reading()
+        for task in self.tasks:
+            task.stop_starting()
         return await self.commit()
 
     async def drop(self) -> None:
@@ -392,7 +371,6 @@ class Engine:
     def own(self, membership: Membership, tasks: list[Task]) -> None:
         """These tasks are ready, with their tables and the offsets they begin at: open the gate."""
         self.membership = membership
-        self._stopped_at = None
         self.tasks = tasks
         self.owners = {partition: task for task in tasks for partition in task.offsets}
         self.committed = {partition: offset for task in tasks for partition, offset in task.offsets.items()}

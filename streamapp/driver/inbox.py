@@ -32,6 +32,7 @@ from streamapp.delivery.inbox import (
 from streamapp.driver.tables import Table
 from streamapp.driver.unit import Unit
 from streamapp.errors import ConfigurationError, RecordError
+from streamapp.failpoints import failpoint
 from streamapp.state import Unit as StoreUnit
 
 
@@ -110,7 +111,9 @@ class Inbox:
                 )
             attempts = attempts_of(found)
         mark = packed_mark(Status.PROCESSED, attempts, appended_s, content)
+        failpoint("K19")
         rows.set(key, mark)
+        failpoint("K20")
         return mark
 
     async def over_channel(self, values: AsyncIterator[Any], stream: Any) -> AsyncIterator[Any]:

@@ -34,6 +34,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     ),
     "faust.streams": ("_current_event",),
     "faust.streams:Stream": (
+        "_channel_stop_iteration",
         "_enable_passive",
         "_finalized",
         "_format_key",

@@ -29,7 +29,7 @@ from streamapp.driver.consumer import GroupConsumer
 from streamapp.driver.engine import Engine
 from streamapp.driver.inbox import InboxTable, one_count
 from streamapp.driver.intents import Intents
-from streamapp.driver.restore import State, restored_stores
+from streamapp.driver.restore import State, restore_stores
 from streamapp.driver.route import TopicRoute
 from streamapp.driver.task import Task
 from streamapp.driver.topic_setup import create, create_missing
@@ -314,9 +314,7 @@ class Consumer(Service):
                     owner[log] = (task, table)
         for log in self._stores.keys() - wanted.keys():
             self._stores.pop(log).close()
-        self._stores = await restored_stores(
-            wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores, retentions_s
-        )
+        await restore_stores(wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores, retentions_s)
         for log, store in self._stores.items():
             task, table = owner[log]
             task.stores[table] = store

@@ -72,10 +72,13 @@ class Cluster:
         self._made = [it.name for it in wanted]
         return self._made
 
-    def narrow(self, topic: str, max_message_bytes: int) -> None:
-        """Lower a topic's `max.message.bytes`, so that the broker refuses what a worker has already taken in."""
-        entry = ConfigEntry("max.message.bytes", str(max_message_bytes), incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    def configure(self, topic: str, **settings: object) -> None:
+        """Change a topic's settings, so that the broker refuses what a worker has already taken in."""
+        entries = [
+            ConfigEntry(name.replace("_", "."), str(value), incremental_operation=AlterConfigOpType.SET)
+            for name, value in settings.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
         for future in self._admin.incremental_alter_configs([resource]).values():
             future.result(_ANSWER_S)
 
@@ -160,7 +163,9 @@ class Feed:
             raise TimeoutError(f"{left} input records were not acknowledged")
 
     def start(self) -> None:
-        self._thread.start()
+        """Go on beside the workers; a second call does nothing."""
+        if not self._thread.ident:
+            self._thread.start()
 
     def join(self) -> None:
         """Wait until everything is acknowledged."""
