@@ -30,12 +30,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--point", choices=sorted(BY_NAME), action="append")
     parser.add_argument("--way", choices=[str(way) for way in Way], action="append")
+    parser.add_argument("--dynamic", action="store_true", help="workers without INSTANCE")
     parser.add_argument("--keep", action="store_true", help="keep the files of shots that passed, too")
     parser.add_argument("--report", type=Path, help="Markdown; the JSON is written beside it")
     chosen = parser.parse_args(arguments)
     points = [BY_NAME[name] for name in chosen.point] if chosen.point else list(POINTS)
     ways = [Way(name) for name in chosen.way] if chosen.way else list(Way)
-    results = campaign([(point, way) for point in points for way in ways], chosen.seed, keep=chosen.keep)
+    results = campaign(
+        [(point, way) for point in points for way in ways], chosen.seed, keep=chosen.keep, named=not chosen.dynamic
+    )
     text = table(results, chosen.seed)
     print(text)
     if chosen.report:
@@ -45,7 +48,7 @@ def main(arguments: list[str]) -> int:
     return 0 if all(result.passed for result in results) else 1
 
 
-def campaign(shots: list[tuple[Point, Way]], seed: int, *, keep: bool) -> list[Result]:
+def campaign(shots: list[tuple[Point, Way]], seed: int, *, keep: bool, named: bool) -> list[Result]:
     """Fire the shots one after the other on one broker."""
     console = Console(stderr=True)
     results: list[Result] = []
@@ -60,7 +63,7 @@ def campaign(shots: list[tuple[Point, Way]], seed: int, *, keep: bool) -> list[R
             for point, way in shots:
                 progress.update(running, description=f"{point.name} {way}")
                 logs = kafka.nodes[0].directory / "data"
-                result = Shot(cluster, logs, directory, point, way, seed, keep=keep).run()
+                result = Shot(cluster, logs, directory, point, way, seed, keep=keep, named=named).run()
                 results.append(result)
                 progress.advance(running)
                 console.print(_line(result), markup=False, highlight=False)
