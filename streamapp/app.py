@@ -13,6 +13,7 @@ from streamapp import settings as settings_
 from streamapp.codec import Codec
 from streamapp.driver.agent import Agent
 from streamapp.driver.boot import SCHEME, EngineApp
+from streamapp.driver.options import adopt
 from streamapp.driver.schema import RecordSchema
 from streamapp.driver.stream import Stream
 from streamapp.driver.tables import Table, TableManager
@@ -26,15 +27,21 @@ if TYPE_CHECKING:
 class App(EngineApp):
     """A Faust app that is configured by `STREAMAPP_` settings; any Faust option given here wins over them.
 
-    Raises `ConfigurationError` with every problem of the settings.
+    Raises `ConfigurationError` with every problem of the settings. What is declared and cannot be done exactly once
+    is refused when the worker starts, all at once.
     """
 
     def __init__(self, id: str | None = None, *, settings: settings_.Settings | None = None, **options: Any) -> None:
-        self.settings = settings or settings_.load(id=id)
+        adopted = adopt(options, _CLASSES)
+        if settings is None or adopted.settings:
+            given = {"id": id} if settings is None else settings.model_dump()
+            settings = settings_.load(**(given | adopted.settings))
+        self.settings = settings
         #: Topics named in this app, with the partition count asked for; the worker creates missing ones.
         self.declared_topics: dict[str, int | None] = {}
         self._partition_of = Partitioner()
-        super().__init__(self.settings.id, **{**_faust_options(self.settings), **options})
+        super().__init__(self.settings.id, **{**_faust_options(self.settings), **adopted.options})
+        self.refusals += adopted.problems
 
     def topic(self, *topics: str, value_type: Any = None, schema: Any = None, **options: Any) -> Any:
         """A topic. `value_type` may be a `msgspec.Struct`, whose bad records then go to `<topic>-dlt`."""
@@ -69,12 +76,19 @@ def _faust_options(settings: settings_.Settings) -> dict[str, Any]:
         "topic_disable_leader": True,
         "web_enabled": False,
         "autodiscover": ["agents", "tables"],
-        "Agent": Agent,
-        "Topic": Topic,
-        "Table": Table,
-        "Stream": Stream,
-        "TableManager": TableManager,
+        "table_standby_replicas": 0,
+        **_CLASSES,
     }
+
+
+#: The classes of ours that Faust makes its objects of.
+_CLASSES: dict[str, type] = {
+    "Agent": Agent,
+    "Topic": Topic,
+    "Table": Table,
+    "Stream": Stream,
+    "TableManager": TableManager,
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -96,9 +96,7 @@ def _judged(settings: Settings, data_dir: Path, limit: int | None, running: cont
     _process(settings, worker, log)
     seconds = time.monotonic() - began
     with Watch() as watch:
-        report = oracle.audit(
-            client_config(settings), group=settings.id, expect="each", wait_s=60.0, progress=watch.tell
-        )
+        report = oracle.audit(client_config(settings), group=settings.id, wait_s=60.0, progress=watch.tell)
     _summary(report, seconds, limit or cdnow.LINES)
     return report
 

@@ -13,37 +13,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterable, Iterator
+from typing import Any, NoReturn
 
 from faust.agents.actor import Actor
 from faust.agents.agent import Agent as FaustAgent
 from faust.agents.agent import _current_agent
+from mode import OneForOneSupervisor
 
+from streamapp.driver.topic import Topic
 from streamapp.driver.unit import UnitMisuse, current_unit, given_up, set_current_unit
-from streamapp.errors import StreamAppError
+from streamapp.errors import ConfigurationError, StreamAppError
 
 
 class AgentEnded(StreamAppError):
     """An agent's function ended or raised where no event is to blame. The worker ends; nothing is lost."""
-
-
-class Output(NamedTuple):
-    """A record that an agent sent in a test context, as the agent gave it."""
-
-    topic: str
-    key: Any
-    value: Any
-    partition: int | None
-    headers: Any
-
-
-class Outputs(list[Output]):
-    """What the agents of an app sent in test contexts, in order."""
-
-    def of(self, topic: str) -> list[Any]:
-        """The values sent to one topic."""
-        return [output.value for output in self if output.topic == topic]
 
 
 class Agent(FaustAgent):
@@ -61,6 +45,21 @@ class Agent(FaustAgent):
         """
         self.app.begin_test()
         return super().test_context(*args, **kwargs)
+
+    def problems(self) -> Iterator[str]:
+        """What of its declaration cannot be done exactly once, each with what to use instead."""
+        if self.supervisor_strategy not in (None, OneForOneSupervisor):
+            yield (
+                f"Agent {self.name}: supervisor_strategy has no meaning here, since an agent that raises is started "
+                "again at once and its event is in the dead-letter topic. Leave it out."
+            )
+        if not isinstance(self.channel, Topic):
+            yield (
+                f"Agent {self.name}: what waits in a channel in memory is lost with the process, after the event that "
+                "sent it was committed. Use a topic: app.topic(...)."
+            )
+        elif self.channel.pattern is not None:
+            yield f"Agent {self.name}: a pattern of topics is not possible. Name them: app.topic('a', 'b')."
 
     async def _execute_actor(self, coro: Any, aref: Any) -> None:
         _current_agent.set(self)
@@ -90,6 +89,9 @@ class Agent(FaustAgent):
     async def _raised(self, exc: Exception) -> bool:
         """Whether the agent goes on after what it raised."""
         unit = current_unit()
+        if isinstance(exc, ConfigurationError):
+            self.app.end(exc)
+            return False
         if unit is None or self.app.engine is None:
             return self._end_worker(f"raised outside of an event: {type(exc).__name__}: {exc}", exc)
         if unit.live:
@@ -122,19 +124,23 @@ class Agent(FaustAgent):
             self.supervisor.discard(actor)
             self.app.topics.discard(actor.stream.channel)
 
-    async def ask(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused in a worker: the answer comes after the commit that the event is waiting for."""
-        self._refuse_waiting("ask()")
-        return await super().ask(*args, **kwargs)
+    # --- refused: whoever waits for an answer
 
-    async def _barrier_send(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse_waiting("map() and join()")
-        async for correlation_id in super()._barrier_send(*args, **kwargs):
-            yield correlation_id
+    async def ask(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnitMisuse(_ASK)
 
-    def _refuse_waiting(self, what: str) -> None:
-        if self.app.engine is not None:
-            raise UnitMisuse(
-                f"{what} of agent {self.name} waits for an answer that is sent only after this worker's next commit, "
-                "which waits for this event. Use `agent.send(..., reply_to=topic)` and read that topic with an agent."
-            )
+    async def ask_nowait(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnitMisuse(_ASK)
+
+    def kvmap(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnitMisuse(_ASK)
+
+    async def kvjoin(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnitMisuse(_ASK)
+
+
+_ASK = (
+    "ask(), map() and join() are not possible: in an event the answer would wait for the commit that waits for the "
+    "event, and Faust's client reads answers that are not committed yet. Use `agent.send(..., reply_to=topic)`, and "
+    "read that topic with an agent, or with a consumer of your own that is read_committed."
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -12,15 +12,21 @@ import faust
 from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
 
+from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
-from streamapp.driver.agent import Outputs
+from streamapp.driver.after_commit import Handler, IntentTable, after_commit, register
 from streamapp.driver.engine import Engine
 from streamapp.driver.inbox import InboxTable
+from streamapp.driver.outputs import Outputs
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
 from streamapp.errors import ConfigurationError
+from streamapp.types import Partition
 
 SCHEME = "streamapp"
 TRANSPORTS.aliases[SCHEME] = "streamapp.driver.transport:Transport"
+
+
+_WHERE_ROWS_ARE = "keep a Table, and look its rows up where they are: group_by() the events to the table's key"
 
 
 class BootStrategy(FaustBootStrategy):
@@ -63,9 +69,27 @@ class EngineApp(faust.App):
         for table in self.tables.values():
             table.forget()
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        #: What was declared and cannot be done exactly once, each with what to use instead.
+        self.refusals: list[str] = []
+        self._intent_handlers: dict[str, Handler] = {}
+        super().__init__(*args, **kwargs)
+
+    def after_commit(self, name: str) -> Any:
+        """A decorator: an async function that `after_commit(name, payload)` has run after an event's commit."""
+        return register(self._intent_handlers, None, name)
+
+    @property
+    def intent_handlers(self) -> Mapping[str, Handler]:
+        """Handlers by name: this app's own, and those for every app of the process."""
+        return {**after_commit.handlers, **self._intent_handlers}
+
     def end(self, exc: BaseException) -> None:
         """End the worker with this error."""
         self.consumer.end(exc)
+
+    def _create_directories(self) -> None:
+        """Nothing: the state directory is the engine's, and Faust's own would lie empty in the current directory."""
 
     def use_inbox(self) -> InboxTable:
         """The app's table of marks, made when its first inbox asks for it."""
@@ -75,6 +99,11 @@ class EngineApp(faust.App):
         if not isinstance(table, InboxTable):
             raise ConfigurationError(f"The name {INBOX} is the inbox's. Call your own table something else.")
         return table
+
+    def add_intents(self) -> None:
+        """Add the table of what is to be done after commits, where anything can be."""
+        if self.intent_handlers and INTENTS not in self.tables:
+            self._added(IntentTable(self))
 
     def _added(self, table: Any) -> Any:
         """Add a table of the app's own, which needs no declaration."""
@@ -100,6 +129,17 @@ class EngineApp(faust.App):
             return agent
 
         return declare
+
+    def refuse(self, problem: str) -> None:
+        """Something declared cannot be done exactly once: the worker will not start, and say it with all the others."""
+        self.refusals.append(problem)
+
+    async def on_start(self) -> None:
+        """Refuse to start (`ConfigurationError`) with everything that was declared and cannot be done."""
+        problems = [*self.refusals, *(problem for agent in self.agents.values() for problem in agent.problems())]
+        if problems:
+            raise ConfigurationError(*problems)
+        await super().on_start()
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         """An agent raised inside an event, which becomes a dead letter."""
@@ -128,6 +168,36 @@ class EngineApp(faust.App):
         """Faust's `crontab`; each run is a unit, as a timer's."""
         decorate = super().crontab(cron_format, **kwargs)
         return lambda fun: decorate(self._as_unit(fun))
+
+    def is_leader(self) -> bool:
+        """Whether `on_leader` timers run here: at the worker that owns partition 0 of the first topic by name."""
+        owned = self.engine.owners if self.engine is not None else {}
+        return Partition(min((name for topic in self.topics for name in topic.topics), default=""), 0) in owned
+
+    async def commit(self, topics: Any = None) -> bool:
+        """Commit all that has finished. In an event it would wait for itself: `event.request_commit()` there."""
+        if current_unit() is not None:
+            raise UnitMisuse(
+                "Awaiting a commit inside an event would wait for ever: the commit waits until the event has finished. "
+                "Use `event.request_commit()`, which commits as soon as it has."
+            )
+        return self.engine is not None and await self.engine.commit()
+
+    # --- tables that are refused: the object only lets the module be read to its end
+
+    def GlobalTable(self, name: str, **options: Any) -> Any:  # noqa: N802 - Faust's name
+        return self._refused_table(name, "GlobalTable", _WHERE_ROWS_ARE, options)
+
+    def SetTable(self, name: str, **options: Any) -> Any:  # noqa: N802
+        return self._refused_table(name, "SetTable", "keep a Table whose value is a list, and set it again", options)
+
+    def SetGlobalTable(self, name: str, **options: Any) -> Any:  # noqa: N802
+        return self._refused_table(name, "SetGlobalTable", _WHERE_ROWS_ARE, options)
+
+    def _refused_table(self, name: str, kind: str, instead: str, options: dict[str, Any]) -> Any:
+        self.refuse(f"{kind} {name} is not possible exactly once. Instead: {instead}.")
+        window = options.get("window")
+        return self.Table(name, default=options.get("default"), window=window)
 
     def _as_unit(self, fun: Any) -> Any:
         @wraps(fun)

@@ -198,6 +198,8 @@ class GroupConsumer:
             task.add(partition, records)
             if task.buffered[partition] > BUFFER_HIGH:
                 full.append(partition)
+        if self._engine.gate.running:
+            self._engine.waiting()
         if full:
             self._consumer.pause(*(TopicPartition(*partition) for partition in full))
             self._paused.update(full)

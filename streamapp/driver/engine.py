@@ -18,22 +18,16 @@ from streamapp.clock import Clock
 from streamapp.codec import RECORD_BYTES_MAX
 from streamapp.delivery.dead_letter import Source, dead_letter
 from streamapp.delivery.inbox import TABLE as INBOX
-from streamapp.delivery.inbox import Status
+from streamapp.delivery.inbox import Mark, Status
 from streamapp.driver.gate import Gate
+from streamapp.driver.intents import Intents
 from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
 from streamapp.eos.commit import commit
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.remedies import ContentRefused
-from streamapp.errors import (
-    ConfigurationError,
-    Fenced,
-    InstanceFenced,
-    RecordError,
-    StreamAppError,
-    TransactionAborted,
-)
+from streamapp.errors import ConfigurationError, Fenced, InstanceFenced, RecordError, StreamAppError, TransactionAborted
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
@@ -92,6 +86,8 @@ class Engine:
         self.over = False
         #: Counted by name for metrics and for the operator's page of errors.
         self.counts: dict[str, int] = {}
+        #: Runs what events want done after their commit; None where no handler is registered.
+        self.intents: Intents | None = None
         self._settings = settings
         self._clock = clock
         self._crash = crash
@@ -150,7 +146,7 @@ class Engine:
             record.value,
             tuple(record.headers),
         )
-        entries = [(key, mark) for name, key, mark in unit.entries or () if name == agent]
+        entries = [(key, Mark.unpack(raw)) for name, key, raw in unit.entries or () if name == agent]
         attempts = max((mark.attempts for _, mark in entries), default=1)
         letter = dead_letter(source, error, group=self._settings.id, attempts=attempts, size_max=DEAD_LETTER_BYTES_MAX)
         unit.give_up()
@@ -175,7 +171,7 @@ class Engine:
         task.finish(unit)
 
     def waiting(self) -> None:
-        """Records wait for their batch to fill up: the next commit takes them."""
+        """Records wait for their batch to fill up, or units run that may never finish: a commit is due for them."""
         if self._due_at == float("inf"):
             self._set_due_time()
 
@@ -239,6 +235,11 @@ class Engine:
     # --- the commit
 
     @property
+    def barrier_s(self) -> float:
+        """Seconds that running units have to finish in, once a commit is due."""
+        return self._settings.transaction_timeout * BARRIER_SHARE
+
+    @property
     def dirty(self) -> bool:
         """Whether anything has finished since the last commit."""
         return self._finished > 0
@@ -253,7 +254,7 @@ class Engine:
             self.gate.close()
             if self.gate.running:
                 failpoint("K8b")
-            if not await self.gate.drained(self._settings.transaction_timeout * BARRIER_SHARE):
+            if not await self.gate.drained(self.barrier_s):
                 await self._abort(self._held_up())
                 return False
             self._barriers_missed = 0
@@ -268,8 +269,8 @@ class Engine:
         held = [
             f"{worker.get_name()} at {unit}" for task in self.tasks for unit in task.running for worker in unit.workers
         ]
-        bound = self._settings.transaction_timeout * BARRIER_SHARE
-        why = f"not finished within {bound:g} s of a commit being due: {', '.join(held) or 'an event nobody takes'}"
+        who = ", ".join(held) or "an event that no agent takes"
+        why = f"not finished within {self.barrier_s:g} s of a commit being due: {who}"
         if self._barriers_missed >= BARRIERS_MISSED_MAX:
             raise BarrierHeld(
                 f"{BARRIERS_MISSED_MAX} times in a row {why}. Nothing of it was committed, the events run again at "
@@ -288,6 +289,8 @@ class Engine:
         assert self.membership is not None
 
         def settle(written: Mapping[Partition, Written]) -> None:
+            if self.intents is not None:
+                self.intents.committed()
             for task in self.tasks:
                 task.keep_time(self._at_end)
             for changelog, store in stores.items():
@@ -345,6 +348,8 @@ class Engine:
 
     async def commit_all(self) -> bool:
         """Commit everything that has finished, before the partitions are given up. No further event starts."""
+        if self.intents is not None:
+            self.intents.end()
         for task in self.tasks:
             task.stop_starting()
         return await self.commit()
@@ -369,6 +374,8 @@ class Engine:
         self.tasks = tasks
         self.owners = {partition: task for task in tasks for partition in task.offsets}
         self.committed = {partition: offset for task in tasks for partition, offset in task.offsets.items()}
+        if self.intents is not None:
+            self.intents.begin(tasks)
         self._open()
 
     def _open(self) -> None:
@@ -381,6 +388,8 @@ class Engine:
                     self.finished(unit)
             for task in self.tasks:
                 task.advance()
+            if self.gate.running:
+                self.waiting()
 
     # --- when it fails
 
@@ -428,6 +437,8 @@ class Engine:
 
     def lose(self) -> None:
         """The seat is gone: whatever was open has no effect, and no task is ours any more."""
+        if self.intents is not None:
+            self.intents.end()
         self._give_up()
         self._end_replay()
         self.tasks = []
@@ -443,6 +454,8 @@ class Engine:
             for store in task.stores.values():
                 store.abort()
         self.gate.reset()
+        if self.intents is not None:
+            self.intents.aborted()
         self._finished = 0
         self._due_at = float("inf")
         self._due.clear()

@@ -18,7 +18,6 @@ from faust.tables.manager import TableManager as FaustTableManager
 
 from streamapp.codec import Codec
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
-from streamapp.errors import ConfigurationError
 from streamapp.state import Identity, MemoryState
 from streamapp.state import Partition as StorePartition
 from streamapp.state import Unit as StoreUnit
@@ -37,7 +36,8 @@ class Table(faust.Table):
     logger = logging.getLogger("faust.tables")
 
     def __init__(self, app: Any, *, value_type: Any = None, partitions: int | None = None, **options: Any) -> None:
-        _refuse_unsupported(options)
+        for problem in _problems(options):
+            app.refuse(problem)
         is_struct = isinstance(value_type, type) and issubclass(value_type, msgspec.Struct)
         super().__init__(app, value_type=None if is_struct else value_type, partitions=partitions, **options)
         if is_struct:
@@ -183,29 +183,44 @@ class Table(faust.Table):
 
     def using_window(self, window: Any, *, key_index: bool = False) -> Any:
         """Refused: Faust closes windows by the wall clock, and its close callback is not called reliably."""
-        raise ConfigurationError(
+        self.app.refuse(
             f"Table {self.name}: Faust's windows are closed by the wall clock and lose their last result. "
             "Windows by event time are not built yet; keep a plain table keyed by (key, window start)."
         )
+        return self
+
+    def on_recover(self, fun: Any) -> Any:
+        """Refused."""
+        self.app.refuse(
+            f"Table {self.name}: on_recover is never called. Instead: look at the table in the agent, whose "
+            "first event comes when the table is complete."
+        )
+        return fun
 
     def __reduce__(self) -> Any:
         raise TypeError("a table cannot be copied: it is a view of its task's store")
 
 
-def _refuse_unsupported(options: Mapping[str, Any]) -> None:
+#: Options of a table that cannot be kept, and what to use instead.
+_REFUSED = {
+    "changelog_topic": "leave it out; the changelog is <app id>-<table>-changelog",
+    "extra_topic_configs": "alter the changelog topic with Kafka's kafka-configs.sh",
+    "is_global": "look rows up where they are: group_by() the events to the table's key",
+    "on_changelog_event": "decide in the agent that writes the row",
+    "on_window_close": "keep a plain table and decide by event time in the agent",
+    "options": "leave it out; the store has settings of its own",
+    "synchronize_all_active_partitions": "look rows up where they are: group_by() the events to the table's key",
+    "use_partitioner": "write rows of the event's own partition, and group_by() the key first",
+}
+
+
+def _problems(options: Mapping[str, Any]) -> Iterator[str]:
     name = options.get("name")
-    for option, instead in (
-        ("window", "keep a plain table keyed by (key, window start)"),
-        ("is_global", "read the topic with an agent of its own in every worker"),
-        ("use_partitioner", "write rows of the event's own partition, and group_by() the key first"),
-        ("synchronize_all_active_partitions", "read the topic with an agent of its own in every worker"),
-        ("on_window_close", "keep a plain table and decide by event time in the agent"),
-    ):
+    for option, instead in _REFUSED.items():
         if options.get(option):
-            raise ConfigurationError(f"Table {name}: {option} is not possible exactly once. Instead: {instead}.")
-    store = options.get("store")
-    if store:
-        raise ConfigurationError(
+            yield f"Table {name}: {option} is not possible exactly once. Instead: {instead}."
+    if store := options.get("store"):
+        yield (
             f"Table {name}: store={str(store)!r} would be written before the commit. Leave it out; STREAMAPP_STORE "
             "chooses between rocksdict and memory."
         )
@@ -217,8 +232,9 @@ class TableManager(FaustTableManager):
     logger = logging.getLogger("faust.tables")
 
     async def on_start(self) -> None:
-        # One turn, in which agents begin: those that call inbox() or after_commit() bring a table with them.
+        # One turn, in which agents begin: those that call inbox() bring a table with them.
         await asyncio.sleep(0)
+        self.app.add_intents()
         self._tables_finalized.set()
         self._tables_registered.set()
 

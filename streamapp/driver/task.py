@@ -60,6 +60,9 @@ class Task:
         self.buffered: dict[Partition, int] = {}
         #: Append time (ms) of the last record that finished, of each input partition.
         self.append_times: dict[Partition, int] = {}
+        #: Number of the next intent, and whether so many wait that events must wait too.
+        self.intent_number = 0
+        self.held = False
         self._buffer: deque[Any] = deque()
         self._running: dict[int, Unit] = {}
         self._singles = 0
@@ -98,7 +101,7 @@ class Task:
     def advance(self) -> None:
         """Start what may start: nothing behind a closed gate, and no second event of one lane."""
         buffer, gate = self._buffer, self._gate
-        while buffer and gate.is_open and not self._stopped:
+        while buffer and gate.is_open and not self.held and not self._stopped:
             record = buffer[0]
             route = self.routes[record.topic]
             lane = 0 if route.lanes == 1 else 1 + hash(record.key) % route.lanes

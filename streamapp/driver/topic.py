@@ -10,8 +10,8 @@ from faust import topics
 from faust.types.core import prepare_headers
 
 from streamapp import failpoints
-from streamapp.driver.agent import Output
 from streamapp.driver.mailbox import Mailbox
+from streamapp.driver.outputs import Output
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 
 
@@ -102,7 +102,8 @@ class Topic(topics.Topic):
             raise UnitMisuse(_CALLBACK)
         if not engine.producer.knows(name):
             required_unit(f"sending to {name}")
-            await engine.producer.ensure(name)
+            # The event holds up the commit meanwhile.
+            await engine.producer.ensure(name, patience_s=engine.barrier_s / 4)
         if failpoints.ARMED:
             await failpoints.pause("send")
         return self._stage(

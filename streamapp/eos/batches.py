@@ -47,11 +47,13 @@ class Batch:
         batch_bytes: int,
         compression: Compression,
         now_ms: float = 0,
+        *,
+        transactional: bool = True,
     ) -> None:
         self.partition = partition
         self.topic = topic
         self._builder: Any = DefaultRecordBatchBuilder(
-            _MAGIC, _CODECS[compression], 1, -1, -1, 0, min(batch_bytes, topic.max_message_bytes)
+            _MAGIC, _CODECS[compression], int(transactional), -1, -1, 0, min(batch_bytes, topic.max_message_bytes)
         )
         self.append = self._builder.append
         self.count = 0

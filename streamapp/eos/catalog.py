@@ -21,8 +21,8 @@ class Catalog:
         self._cluster = cluster
         self._clock = clock
 
-    async def ensure(self, topic: str) -> TopicDescription:
-        """Learn a topic, once; wait a little for one that was just created.
+    async def ensure(self, topic: str, patience_s: float = TOPIC_PATIENCE_S) -> TopicDescription:
+        """Learn a topic, once; wait up to `patience_s` for one that was just created.
 
         `RecordError` when there is no such topic: the event that sends to it can never be processed.
         `ConfigurationError` when it may not be described.
@@ -31,7 +31,7 @@ class Catalog:
         if known is not None:
             return known
         away = Patience(self._clock, f"asking for topic {topic}")
-        patience = Patience(self._clock, f"looking for topic {topic}", limit_s=TOPIC_PATIENCE_S, on_limit=RecordError)
+        patience = Patience(self._clock, f"looking for topic {topic}", limit_s=patience_s, on_limit=RecordError)
         while True:
             try:
                 found = await self._cluster.describe_topic(topic)

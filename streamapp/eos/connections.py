@@ -15,6 +15,7 @@ import aiokafka.errors
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.conn import create_conn
 from aiokafka.protocol.admin import DescribeConfigsRequest
+from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
@@ -31,6 +32,8 @@ from streamapp.eos.protocol import (
     ListedOffset,
     ListOffsets,
     ListOffsetsAnswer,
+    OffsetCommit,
+    OffsetCommitAnswer,
     OffsetFetch,
     OffsetFetchAnswer,
     OffsetOf,
@@ -181,6 +184,21 @@ class KafkaCluster:
         if error != Code.NONE:
             return dict.fromkeys(request.offsets, error)
         answer = wire.txn_offset_commit_answer(await self._send(node, wire.TxnOffsetCommitRequest(request)))
+        self._learn(answer.values())
+        return answer
+
+    async def commit_plain_offsets(self, request: OffsetCommit) -> OffsetCommitAnswer:
+        """At least once: the group's own commit, outside of any transaction."""
+        seat = request.membership
+        error, node = await self._coordinator(CoordinationType.GROUP, seat.group)
+        if error != Code.NONE:
+            return dict.fromkeys(request.offsets, error)
+        topics: dict[str, list[tuple[int, int, str]]] = {}
+        for (topic, number), offset in request.offsets.items():
+            topics.setdefault(topic, []).append((number, offset, ""))
+        commit = OffsetCommitRequest(seat.group, seat.generation, seat.member_id, -1, list(topics.items()))
+        response = await self._send(node, commit)
+        answer = {Partition(topic, number): code for topic, rows in response.topics for number, code in rows}
         self._learn(answer.values())
         return answer
 

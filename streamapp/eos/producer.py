@@ -14,11 +14,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.eos.batches import Batch, Compression, HeaderList, easy_bytes, refuse_record
-from streamapp.eos.catalog import Catalog
+from streamapp.eos.catalog import TOPIC_PATIENCE_S, Catalog
 from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.coordinator import Coordinator
 from streamapp.eos.partitioner import Partitioner
@@ -65,12 +65,13 @@ class Producer:
     def __init__(
         self,
         cluster: Cluster,
-        transactional_id: str,
+        transactional_id: str | None,
         *,
         transaction_timeout_s: float,
         compression: Compression = "none",
         batch_bytes: int = BATCH_BYTES,
         clock: Clock = SYSTEM_CLOCK,
+        coordinator: Any = None,
     ) -> None:
         self.transactional_id = transactional_id
         #: Bytes appended since the last commit, before compression.
@@ -80,7 +81,9 @@ class Producer:
         self._builder_reads_clock = clock is SYSTEM_CLOCK
         self._compression = compression
         self._batch_bytes = batch_bytes
-        self._coordinator = Coordinator(cluster, transactional_id, transaction_timeout_s, clock)
+        self._coordinator: Coordinator = coordinator or Coordinator(
+            cluster, transactional_id or "", transaction_timeout_s, clock
+        )
         self._catalog = Catalog(cluster, clock)
         self._topics = self._catalog.known
         self._partitioner = Partitioner()
@@ -125,9 +128,9 @@ class Producer:
     def knows(self, topic: str) -> bool:
         return topic in self._topics
 
-    async def ensure(self, topic: str) -> TopicDescription:
+    async def ensure(self, topic: str, *, patience_s: float = TOPIC_PATIENCE_S) -> TopicDescription:
         """Learn a topic's partitions and limits before the first send to it (`Catalog.ensure`)."""
-        return await self._catalog.ensure(topic)
+        return await self._catalog.ensure(topic, patience_s)
 
     async def refresh(self, topic: str) -> None:
         """Look once whether a topic's limits or partitions have changed (`Catalog.refresh`)."""
@@ -196,8 +199,14 @@ class Producer:
         if description is None:
             raise BrokenTransaction(f"Nothing is known of topic {topic}: await ensure() before the first append.")
         self.check_partition(topic, partition)
-        now_ms = self._clock.now() * 1000
-        batch = Batch(Partition(topic, partition), description, self._batch_bytes, self._compression, now_ms)
+        batch = Batch(
+            Partition(topic, partition),
+            description,
+            self._batch_bytes,
+            self._compression,
+            self._clock.now() * 1000,
+            transactional=self.transactional_id is not None,
+        )
         self._filling[topic, partition] = batch
         return batch
 

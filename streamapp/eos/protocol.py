@@ -141,7 +141,7 @@ class Produce(NamedTuple):
     v12 adds the partitions to the transaction by itself. The epoch and the sequence are inside the batches.
     """
 
-    transactional_id: str
+    transactional_id: str | None
     timeout_ms: int
     batches: Mapping[Partition, bytes | bytearray]
 
@@ -173,6 +173,17 @@ class TxnOffsetCommit(NamedTuple):
 
 #: Error code a partition.
 TxnOffsetCommitAnswer = Mapping[Partition, int]
+
+
+class OffsetCommit(NamedTuple):
+    """Commit consumed offsets outside of any transaction (at least once), checked against the membership."""
+
+    membership: Membership
+    offsets: Mapping[Partition, int]
+
+
+#: Error code a partition.
+OffsetCommitAnswer = Mapping[Partition, int]
 
 
 class EndTxn(NamedTuple):

@@ -132,10 +132,12 @@ class MemoryBroker:
             for partition, payload in request.batches.items()
         }
 
-    def _produce(self, transactional_id: str, partition: Partition, payload: bytes, now_ms: int) -> Produced:
+    def _produce(self, transactional_id: str | None, partition: Partition, payload: bytes, now_ms: int) -> Produced:
         log = self.logs.get(partition)
         if log is None:
             return Produced(Code.UNKNOWN_TOPIC_OR_PARTITION)
+        if transactional_id is None:
+            return log.append(payload, now_ms)
         identity = Identity(
             int.from_bytes(payload[_IDENTITY_AT : _IDENTITY_AT + 8], signed=True),
             int.from_bytes(payload[_IDENTITY_AT + 8 : _IDENTITY_AT + 10], signed=True),

@@ -67,7 +67,8 @@ class Bench:
 
     def create(self, *topics: str, partitions: int = 2, **config: str) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        made = [NewTopic(self.name(topic), partitions, 1, config=config) for topic in topics]
+        settings = {name.replace("__", "."): value for name, value in config.items()}
+        made = [NewTopic(self.name(topic), partitions, 1, config=settings) for topic in topics]
         for future in admin.create_topics(made).values():
             future.result(WAIT_S)
 
@@ -155,7 +156,6 @@ def running() -> Running:
 async def _running(*apps: App, owned: bool = True) -> AsyncIterator[None]:
     for app in apps:
         app.finalize()
-        app.in_worker = True
     try:
         async with asyncio.timeout(WAIT_S):
             for app in apps:
@@ -181,7 +181,7 @@ def check(apps: Sequence[App]) -> None:
 async def until(condition: Callable[[], Any], *, seconds: float = WAIT_S) -> None:
     """Wait until `condition()` holds."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the condition is anything, and nobody signals it
+        while not condition():  # noqa: ASYNC110 - a condition has no event to wait for
             await asyncio.sleep(0.01)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,9 @@ from streamapp.ops import feed as feeding
 from streamapp.ops.feed import Count, FeedResult, Kind, Outcome, feed, numbered
 from streamapp.settings import load
 from streamapp.topics import MAX_BATCH_BYTES, MAX_RECORD_BYTES
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from proxy import Proxy
 
 pytestmark = pytest.mark.kafka
 
@@ -296,82 +298,22 @@ def test_the_purchases_are_sent_in_their_order(kafka: Any, kind: Kind, capsys: p
 
 
 def test_a_broker_that_falls_silent_ends_it_with_what_was_acknowledged(kafka: Any, kind: Kind) -> None:
-    with Wire(kafka.bootstrap) as wire:
+    with Proxy(kafka.bootstrap) as proxy:
 
         def lines() -> Iterator[bytes]:
             for number in range(1000):
                 yield record(number)
             until(lambda: high_watermarks(kafka.bootstrap, kind.topic) == 1000)
             time.sleep(1)  # the acknowledgements come after the records
-            wire.freeze()
+            proxy.freeze()
             for number in range(1000, 2000):
                 yield record(number)
 
         begun = time.monotonic()
-        settings = load(broker=f"127.0.0.1:{wire.port}")
+        settings = load(broker=proxy.bootstrap)
         result: FeedResult = feed(settings, kind, numbered(lines()), delivery_timeout_s=1.5)
     assert time.monotonic() - begun < 10
     assert result.outcome is Outcome.FAILED
     assert result.reason.startswith("Kafka did not acknowledge a record in time")
     assert (result.count.sent, result.count.acknowledged) == (2000, 1000)
     assert len(in_topic(kafka.bootstrap, kind.topic)) == 1000
-
-
-class Wire:
-    """A wire to the broker that can fall silent. The broker's address in its answers becomes the wire's."""
-
-    def __init__(self, bootstrap: str) -> None:
-        host, port = bootstrap.rsplit(":", 1)
-        self._target = (host, int(port))
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self._real = host.encode() + int(port).to_bytes(4, "big")
-        self._mine = host.encode() + self.port.to_bytes(4, "big")
-        self._closed = False
-        self._flowing = threading.Event()
-        self._flowing.set()
-        self._open: list[socket.socket] = [self._socket]
-        self._threads: list[threading.Thread] = []
-
-    def __enter__(self) -> Wire:
-        self._spawn(self._accept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed = True
-        self._flowing.set()
-        for each in self._open:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        for thread in self._threads:
-            thread.join(5)
-
-    def freeze(self) -> None:
-        """From now on nothing passes, in either direction; the connections stay open."""
-        self._flowing.clear()
-
-    def _spawn(self, target: Callable[..., None], *arguments: Any) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._socket.accept()
-            except OSError:
-                return
-            far = socket.create_connection(self._target, timeout=5)
-            far.settimeout(None)
-            self._open += [near, far]
-            self._spawn(self._copy, near, far)
-            self._spawn(self._copy, far, near)
-
-    def _copy(self, source: Any, sink: Any) -> None:
-        with contextlib.suppress(OSError):
-            while chunk := source.recv(1 << 20):
-                self._flowing.wait()
-                if self._closed:
-                    return  # what was held back is lost with the wire
-                sink.sendall(chunk.replace(self._real, self._mine))

@@ -1,0 +1,200 @@
+"""A broker that is away, stands still, or refuses the credentials: a clear line, a bounded end, nothing lost."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from streamapp.embedded import kafka as embedded
+from streamapp.embedded import ports
+from streamapp.embedded.kafka import Kafka
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from service import Service, wait_until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+#: What SIGTERM takes at most, and room for a loaded machine.
+ENDS_WITHIN_S = 20.0 + 10.0
+PASSWORD = "correct-horse"
+#: Transactions and sessions outlive the broker's absence here, as they do with the default of 10 s.
+PATIENT = {"SESSION_TIMEOUT": 10, "TRANSACTION_TIMEOUT": 10}
+
+
+class Secured(Kafka):
+    """A cluster of the test's own with a second listener that asks for SASL credentials."""
+
+    sasl_port: int
+
+    @property
+    def secured(self) -> str:
+        return f"127.0.0.1:{self.sasl_port}"
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """A broker that may be killed and stopped."""
+    plain = embedded.server_properties
+    cluster = Secured(tmp_path_factory.mktemp("own"), port=0, die_with_parent=True)
+
+    def with_sasl(place: Any, places: Any, log_dir: Path) -> str:
+        cluster.sasl_port = ports.any_free([place.port, place.controller_port])
+        sasl = f"SASL://127.0.0.1:{cluster.sasl_port}"
+        lines = plain(place, places, log_dir).splitlines()
+        module = "org.apache.kafka.common.security"
+        changed = [
+            f"{line},{sasl}"
+            if line.startswith(("listeners=", "advertised.listeners="))
+            else f"{line},SASL:SASL_PLAINTEXT"
+            if line.startswith("listener.security.protocol.map=")
+            else line
+            for line in lines
+        ]
+        changed += [
+            "listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256",
+            f"listener.name.sasl.plain.sasl.jaas.config={module}.plain.PlainLoginModule required "
+            f'user_alice="{PASSWORD}";',
+            f"listener.name.sasl.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;",
+        ]
+        return "\n".join(changed) + "\n"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "server_properties", with_sasl)
+        cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.nodes[0].resume()
+        cluster.kill()
+
+
+@pytest.fixture
+def service(own: Secured, topic_prefix: str, tmp_path: Path) -> Iterator[Service]:
+    with Service(own.bootstrap, topic_prefix, tmp_path) as service:
+        service.create_topics()
+        yield service
+
+
+def back(own: Secured) -> None:
+    own.nodes[0].start()
+    own.wait_until_ready()
+
+
+def test_a_broker_that_dies_is_waited_for_and_the_work_goes_on(own: Secured, service: Service) -> None:
+    worker = service.worker(**PATIENT)
+    worker.until("ready after")
+    service.feed(300)
+    service.until_committed(100)
+    own.nodes[0].kill()
+    worker.until("Still ")
+    back(own)
+    service.feed(300)
+    report = service.assert_pass()
+    assert report.records_read[service.topics.transfer] == 600
+    assert worker.exit_code is None, worker.said
+    assert worker.stop() == 0, worker.said
+
+
+def test_a_broker_that_stands_still_is_waited_for_and_the_work_goes_on(own: Secured, service: Service) -> None:
+    worker = service.worker()  # the time-outs are over when it goes on
+    worker.until("ready after")
+    service.feed(300)
+    service.until_committed(100)
+    own.nodes[0].pause()
+    time.sleep(6)
+    own.nodes[0].resume()
+    service.feed(300)
+    service.assert_pass()
+    assert worker.exit_code is None, worker.said
+    assert worker.stop() == 0, worker.said
+
+
+def test_a_broker_that_is_down_at_the_start_is_waited_for(own: Secured, service: Service) -> None:
+    service.feed(100)
+    own.nodes[0].kill()
+    worker = service.worker()
+    worker.until("Still connecting to Kafka at")
+    back(own)
+    worker.until("ready after")
+    service.assert_pass()
+    assert worker.stop() == 0, worker.said
+
+
+@pytest.mark.parametrize("way", ["dead", "still"])
+def test_sigterm_ends_a_worker_whose_broker_is_away(own: Secured, service: Service, way: str) -> None:
+    node = own.nodes[0]
+    worker = service.worker(**PATIENT)
+    worker.until("ready after")
+    feeding = service.feeding(200, rate=200)
+    service.until_committed(20)
+    if way == "dead":
+        node.kill()
+    else:
+        node.pause()
+    worker.until("Still ")
+    began = time.monotonic()
+    worker.send(signal.SIGTERM)
+    try:
+        code = worker.wait(ENDS_WITHIN_S)
+    finally:
+        if way == "dead":
+            back(own)
+        else:
+            node.resume()
+    print(f"ended {time.monotonic() - began:.1f} s after SIGTERM with {code}")
+    assert code == 1, worker.said
+    assert "what was not committed is aborted and runs again" in worker.said
+    feeding.join(60)
+    heir = service.worker("heir", state="other")
+    service.assert_pass()
+    assert heir.stop() == 0, heir.said
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+def test_credentials_are_refused_at_once_or_work(own: Secured, service: Service, mechanism: str) -> None:
+    if mechanism != "PLAIN":
+        admin = AdminClient({"bootstrap.servers": own.bootstrap})
+        credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+        change = UserScramCredentialUpsertion("alice", credential, PASSWORD.encode())
+        for future in admin.alter_user_scram_credentials([change]).values():
+            future.result(30)
+    service.feed(50)
+    login = {
+        "BROKER": own.secured,
+        "SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "SASL_MECHANISM": mechanism,
+        "SASL_USERNAME": "alice",
+    }
+    wrong = service.worker(**login, SASL_PASSWORD="wrong")
+    assert wrong.wait() == 2, wrong.said
+    assert "refused the credentials" in wrong.said
+    assert "Check SECURITY_PROTOCOL and the SASL_ settings" in wrong.said
+    assert "Traceback" not in wrong.said
+    right = service.worker(**login, SASL_PASSWORD=PASSWORD)
+    right.until("ready after")
+    service.assert_pass()
+    secured = {
+        "bootstrap.servers": own.secured,
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": mechanism,
+        "sasl.username": "alice",
+    }
+    assert service.audit(config={**secured, "sasl.password": PASSWORD}).verdict.name == "PASS"
+    refused = service.audit(config={**secured, "sasl.password": "wrong"}, timeout_s=5)
+    assert refused.verdict.name == "UNKNOWN"
+    assert "uthentication" in " ".join(refused.reasons)
+    wait_until(lambda: right.exit_code is None, lambda: right.said)
+    assert right.stop() == 0, right.said
+    assert PASSWORD not in right.said

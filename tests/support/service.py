@@ -1,0 +1,221 @@
+"""The transfer service as real worker processes on topics of a test's own, fed and audited from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from streamapp import settings as settings_
+from streamapp.audit import Report, Topics, audit
+from streamapp.topics import spec
+
+ROOT = Path(__file__).parents[2]
+#: Longer than anything here takes, on a loaded machine too.
+BOUND_S = 40.0
+PARTITIONS = 4
+
+#: The service's own agents, on topics with a prefix.
+_APP = """\
+import os
+from streamapp.app import App, use
+
+
+class Prefixed(App):
+    def topic(self, *topics, **options):
+        return super().topic(*(os.environ["PREFIX"] + name for name in topics), **options)
+
+
+app = use(Prefixed())
+"""
+
+
+class Worker:
+    """One worker process, with what it says."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], directory: Path, log: Path) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, env=environment, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def until(self, text: str, times: int = 1, *, bound_s: float = BOUND_S) -> None:
+        """Wait until it has said this so often."""
+        wait_until(
+            lambda: self.said.count(text) >= times or self._died(text), lambda: f"no {text!r}: {self.said}", bound_s
+        )
+
+    def _died(self, text: str) -> bool:
+        assert self.exit_code is None, f"it ended with {self.exit_code} before it said {text!r}: {self.said}"
+        return False
+
+    def wait(self, bound_s: float = BOUND_S) -> int:
+        """Its exit code, once it has ended by itself."""
+        return self._process.wait(bound_s)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.send(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """SIGKILL, also when it is stopped or gone."""
+        self._process.kill()
+        self._process.wait(BOUND_S)
+
+
+class Service:
+    """One test's service: its topics, workers, input and audit. A context manager that leaves no process behind."""
+
+    def __init__(self, bootstrap: str, prefix: str, directory: Path) -> None:
+        self.bootstrap = bootstrap
+        self.id = prefix
+        self.topics = Topics.prefixed(f"{prefix}-")
+        self._directory = directory
+        self._workers: list[Worker] = []
+        self._fed = 0
+        self._random = random.Random(prefix)
+        directory.joinpath("own.py").write_text(_APP)
+        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.kill()
+
+    def create_topics(self, partitions: int = PARTITIONS) -> None:
+        """The inputs, so that they can be fed before a worker has made them."""
+        settings = settings_.Settings(broker=self.bootstrap, id=self.id, partitions=partitions)
+        inputs = (spec(settings, 1, name) for name in (self.topics.transfer, self.topics.balances))
+        new = [NewTopic(it.name, it.partitions, it.replication_factor, config=dict(it.config)) for it in inputs]
+        for future in self.admin.create_topics(new).values():
+            future.result(BOUND_S)
+
+    def worker(self, instance: str | None = "one", *options: str, state: str = "state", **settings: Any) -> Worker:
+        """A worker that has been started; `settings` are `STREAMAPP_` ones."""
+        values = {
+            "BROKER": self.bootstrap,
+            "ID": self.id,
+            "DATADIR": self._directory / state,
+            "SESSION_TIMEOUT": 3,
+            "TRANSACTION_TIMEOUT": 2,
+            "PARTITIONS": PARTITIONS,
+            **({"INSTANCE": instance} if instance else {}),
+            **settings,
+        }
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("STREAMAPP_")}
+        environment = plain | {f"STREAMAPP_{name}": str(value) for name, value in values.items()}
+        environment |= {"PYTHONPATH": f"{ROOT}", "PREFIX": f"{self.id}-"}
+        command = [sys.executable, "-m", "streamapp.cli", "worker", "--app", "own", *options]
+        log = self._directory / f"worker-{len(self._workers)}.log"
+        worker = Worker(command, environment, self._directory, log)
+        self._workers.append(worker)
+        return worker
+
+    def feed(self, count: int, rate: float | None = None) -> None:
+        """Transfers between 20 accounts and the outside, acknowledged when this returns."""
+        producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", "linger.ms": 2, "acks": "all"}
+        )
+        failed: list[Any] = []
+        for number in range(count):
+            key, value = self._transfer()
+            producer.produce(
+                self.topics.transfer, value, key, on_delivery=lambda error, _: failed.append(error) if error else None
+            )
+            producer.poll(1 / rate if rate and number % 10 == 0 else 0)
+            if rate:
+                time.sleep(1 / rate)
+        assert producer.flush(BOUND_S) == 0
+        assert not failed, failed[0]
+
+    def feeding(self, count: int, rate: float) -> threading.Thread:
+        """The same beside the test; join it."""
+        thread = threading.Thread(target=self.feed, args=(count, rate), daemon=True)
+        thread.start()
+        return thread
+
+    def _transfer(self) -> tuple[bytes, bytes]:
+        self._fed += 1
+        accounts = ["@bank", *(f"account-{number}" for number in range(20))]
+        source, target = self._random.sample(accounts, 2)
+        fields = {
+            "event_id": f"t-{self._fed}",
+            "from_account": source,
+            "to_account": target,
+            "amount": self._random.randint(1, 500),
+            "currency": "EUR",
+            "occurred_at": "2024-05-01T12:00:00Z",
+        }
+        return source.encode(), json.dumps(fields).encode()
+
+    def committed(self, topic: str | None = None) -> int:
+        """The sum of the group's committed offsets of an input (the transfers)."""
+        places = [TopicPartition(topic or self.topics.transfer, number) for number in range(PARTITIONS)]
+        request = [ConsumerGroupTopicPartitions(self.id, places)]
+        answer = next(iter(self.admin.list_consumer_group_offsets(request).values())).result(BOUND_S)
+        return sum(max(0, it.offset) for it in answer.topic_partitions)
+
+    def until_committed(self, offset: int, *, bound_s: float = BOUND_S) -> None:
+        wait_until(
+            lambda: self.committed() >= offset, lambda: f"{self.committed()} of {offset}: {self._all()}", bound_s
+        )
+
+    def end_of(self, topic: str) -> int:
+        """The sum of a topic's high watermarks."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "none"})
+        try:
+            places = (TopicPartition(topic, number) for number in range(PARTITIONS))
+            return sum(consumer.get_watermark_offsets(place, timeout=BOUND_S)[1] for place in places)
+        finally:
+            consumer.close()
+
+    def audit(self, config: dict[str, str] | None = None, timeout_s: float = 10.0) -> Report:
+        """The verdict once everything that was fed is consumed."""
+        config = config or {"bootstrap.servers": self.bootstrap}
+        return audit(config, group=self.id, topics=self.topics, wait_s=BOUND_S, timeout_s=timeout_s)
+
+    def assert_pass(self) -> Report:
+        report = self.audit()
+        assert report.verdict.name == "PASS", f"{report}\n{self._all()}"
+        return report
+
+    def _all(self) -> str:
+        return "\n".join(f"== {worker.log.name} ({worker.exit_code})\n{worker.said}" for worker in self._workers)
+
+
+def wait_until(condition: Callable[[], bool], problem: Callable[[], str], bound_s: float = BOUND_S) -> None:
+    """Poll a condition; what `problem` says, when the time is up."""
+    give_up = time.monotonic() + bound_s
+    while not condition():
+        assert time.monotonic() < give_up, problem()
+        time.sleep(0.03)
