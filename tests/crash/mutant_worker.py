@@ -123,19 +123,6 @@ def m8() -> None:
 
 
 @mutant
-def m11() -> None:
-    """Offsets are read without asking for stable ones."""
-    from streamapp.eos.connections import KafkaCluster
-
-    fetch = KafkaCluster.fetch_offsets
-
-    async def unstable(self: Any, request: Any) -> Any:
-        return await fetch(self, request._replace(require_stable=False))
-
-    KafkaCluster.fetch_offsets = unstable  # type: ignore[method-assign]
-
-
-@mutant
 def m13() -> None:
     """The changelog is restored read_uncommitted."""
     import aiokafka

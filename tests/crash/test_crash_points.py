@@ -26,5 +26,5 @@ WAYS = list(Way)
     ],
 )
 def test_nothing_is_lost_doubled_or_halved(place: Any, point: Point, way: Way) -> None:
-    result = Shot(*place, point, way, SEED).run()
+    result = Shot(*place, point, way, SEED, named=POINTS.index(point) % 3 != SEED % 3).run()
     assert result.passed, "\n".join([*result.problems, result.again, result.directory])

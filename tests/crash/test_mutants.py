@@ -1,6 +1,8 @@
 """The campaign has teeth: a worker with one deliberate mistake fails it, for the reason that mistake gives.
 
 Without a mistake the same shots pass, which is `test_crash_points.py`.
+M11 (offsets read without asking for stable ones) shows only while a transaction outlives its session, which settings
+refuse; the schedules in memory notice it (`tests/simulation`).
 """
 
 from __future__ import annotations

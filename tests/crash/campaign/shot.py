@@ -35,6 +35,8 @@ class Result:
     point: str
     way: str
     seed: int
+    #: Its workers have an INSTANCE.
+    named: bool = True
     hits: int = 0
     audit: str = "-"
     problems: list[str] = field(default_factory=list)
@@ -53,7 +55,7 @@ class Result:
     @property
     def again(self) -> str:
         """The command that repeats this shot."""
-        return f"make crash SEED={self.seed} POINT={self.point} WAY={self.way}"
+        return f"make crash SEED={self.seed} POINT={self.point} WAY={self.way}{'' if self.named else ' DYNAMIC=1'}"
 
 
 class Shot:
@@ -61,7 +63,7 @@ class Shot:
 
     def __init__(
         self, cluster: Cluster, logs: Path, directory: Path, point: Point, way: Way, seed: int,
-        *, command: tuple[str, ...] | None = None, keep: bool = False,
+        *, command: tuple[str, ...] | None = None, keep: bool = False, named: bool = True,
     ) -> None:  # fmt: skip
         self._cluster, self._logs, self._point, self._way = cluster, logs, point, way
         self._random = random.Random(f"{seed}-{point.name}-{way}")
@@ -70,9 +72,9 @@ class Shot:
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(parents=True)
         self._workers: list[Worker] = []
-        self._keep = keep
+        self._keep, self._named = keep, named
         self._options: dict[str, Any] = {"command": command} if command else {}
-        self.result = Result(point.name, str(way), seed, directory=str(self._directory))
+        self.result = Result(point.name, str(way), seed, named, directory=str(self._directory))
 
     def run(self) -> Result:
         began = time.monotonic()
@@ -94,7 +96,7 @@ class Shot:
     def _start(self, instance: str, state: str, plan: list[dict[str, Any]] | None = None) -> Worker:
         log = self._directory / f"{len(self._workers)}-{instance}.log"
         worker = Worker(
-            self._cluster.bootstrap, self._app, instance, self._directory / state, log,
+            self._cluster.bootstrap, self._app, instance if self._named else None, self._directory / state, log,
             plan=plan or (), partitions=self._cluster.partitions,
             inbox_retention_s=self._point.inbox_retention_s, **self._options,
         )  # fmt: skip
@@ -200,7 +202,7 @@ class Shot:
 
     def _ids_of(self, instance: str) -> set[int]:
         """Producer ids whose first batch came after the heir's start: not the victim's."""
-        heir = next(worker for worker in self._workers if worker.instance == instance)
+        heir = next(worker for worker in self._workers if worker.log.stem.endswith(instance))
         started_ms = heir.log.with_suffix(".started").stat().st_mtime * 1000
         first: dict[int, int] = {}
         for it in segments.markers(self._logs):
