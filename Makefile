@@ -38,9 +38,9 @@ constraints:  ## resolve constraints.txt anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml \
 		--output-file constraints.txt --no-emit-package streamapp --custom-compile-command "make constraints"
 
-crash: $(STAMP)  ## every crash point in every way on real Kafka (SEED= POINT= WAY= choose, REPORT= keeps)
+crash: $(STAMP)  ## every crash point in every way on real Kafka (SEED= POINT= WAY= DYNAMIC=1 choose, REPORT= keeps)
 	@PYTHONPATH=tests/crash $(BIN)/python -m campaign $(if $(SEED),--seed $(SEED)) $(addprefix --point ,$(POINT)) \
-		$(addprefix --way ,$(WAY)) $(if $(REPORT),--report $(REPORT))
+		$(addprefix --way ,$(WAY)) $(if $(DYNAMIC),--dynamic) $(if $(REPORT),--report $(REPORT))
 
 bench chaos:
 	@echo "make $@: not built yet; CHANGELOG.md says what is" >&2; exit 2

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamapp.app import App
+    from streamapp.driver.after_commit import after_commit
     from streamapp.driver.inbox import inbox
 
-__all__ = ["App", "inbox"]
+__all__ = ["App", "after_commit", "inbox"]
 
 #: Loaded when first asked for: Faust is slow to import, and not every command needs it.
-_HOMES = {"App": "streamapp.app", "inbox": "streamapp.driver.inbox"}
+_HOMES = {
+    "App": "streamapp.app",
+    "after_commit": "streamapp.driver.after_commit",
+    "inbox": "streamapp.driver.inbox",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -194,8 +194,8 @@ def _summary(report: Report, seconds: float, count: int) -> None:
     output.out.print(made)
     if summary.duplicates:
         output.out.print(
-            f"{summary.duplicates:,} transfers were in the topic before under the same id: they counted again, "
-            "because there is no inbox yet"
+            f"{summary.duplicates:,} transfers came a second time under the same id: the inbox knew them, and they "
+            "changed nothing"
         )
     output.out.print()
     if report.verdict is Verdict.PASS:

@@ -193,7 +193,7 @@ def _explain(result: FeedResult) -> None:
             output.error(f"stopped at {result.reason}\n{kept}.\nMend the line and feed from there, or --on-error skip.")
         case Outcome.FAILED:
             output.error(
-                f"{result.reason}\n{kept}.\nMend that, then feed again; what is there already is then there twice."
+                f"{result.reason}\n{kept}.\nMend that, then feed again: the inbox knows what is there already."
             )
         case Outcome.INTERRUPTED:
             output.note(f"interrupted after line {last:,}: {kept}")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from faust.agents.actor import Actor
 from faust.agents.agent import Agent as FaustAgent
@@ -124,19 +124,23 @@ class Agent(FaustAgent):
             self.supervisor.discard(actor)
             self.app.topics.discard(actor.stream.channel)
 
-    async def ask(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused in a worker: the answer comes after the commit that the event is waiting for."""
-        self._refuse_waiting("ask()")
-        return await super().ask(*args, **kwargs)
+    # --- refused: whoever waits for an answer
 
-    async def _barrier_send(self, *args: Any, **kwargs: Any) -> Any:
-        self._refuse_waiting("map() and join()")
-        async for correlation_id in super()._barrier_send(*args, **kwargs):
-            yield correlation_id
+    async def ask(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnitMisuse(_ASK)
 
-    def _refuse_waiting(self, what: str) -> None:
-        if self.app.engine is not None:
-            raise UnitMisuse(
-                f"{what} of agent {self.name} waits for an answer that is sent only after this worker's next commit, "
-                "which waits for this event. Use `agent.send(..., reply_to=topic)` and read that topic with an agent."
-            )
+    async def ask_nowait(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnitMisuse(_ASK)
+
+    def kvmap(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnitMisuse(_ASK)
+
+    async def kvjoin(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise UnitMisuse(_ASK)
+
+
+_ASK = (
+    "ask(), map() and join() are not possible: in an event the answer would wait for the commit that waits for the "
+    "event, and Faust's client reads answers that are not committed yet. Use `agent.send(..., reply_to=topic)`, and "
+    "read that topic with an agent, or with a consumer of your own that is read_committed."
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -12,7 +12,9 @@ import faust
 from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
 
+from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
+from streamapp.driver.after_commit import Handler, IntentTable, after_commit, register
 from streamapp.driver.engine import Engine
 from streamapp.driver.inbox import InboxTable
 from streamapp.driver.outputs import Outputs
@@ -70,11 +72,24 @@ class EngineApp(faust.App):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: What was declared and cannot be done exactly once, each with what to use instead.
         self.refusals: list[str] = []
+        self._intent_handlers: dict[str, Handler] = {}
         super().__init__(*args, **kwargs)
+
+    def after_commit(self, name: str) -> Any:
+        """A decorator: an async function that `after_commit(name, payload)` has run after an event's commit."""
+        return register(self._intent_handlers, None, name)
+
+    @property
+    def intent_handlers(self) -> Mapping[str, Handler]:
+        """Handlers by name: this app's own, and those for every app of the process."""
+        return {**after_commit.handlers, **self._intent_handlers}
 
     def end(self, exc: BaseException) -> None:
         """End the worker with this error."""
         self.consumer.end(exc)
+
+    def _create_directories(self) -> None:
+        """Nothing: the state directory is the engine's, and Faust's own would lie empty in the current directory."""
 
     def use_inbox(self) -> InboxTable:
         """The app's table of marks, made when its first inbox asks for it."""
@@ -84,6 +99,11 @@ class EngineApp(faust.App):
         if not isinstance(table, InboxTable):
             raise ConfigurationError(f"The name {INBOX} is the inbox's. Call your own table something else.")
         return table
+
+    def add_intents(self) -> None:
+        """Add the table of what is to be done after commits, where anything can be."""
+        if self.intent_handlers and INTENTS not in self.tables:
+            self._added(IntentTable(self))
 
     def _added(self, table: Any) -> Any:
         """Add a table of the app's own, which needs no declaration."""

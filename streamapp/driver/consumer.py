@@ -75,7 +75,12 @@ class GroupConsumer:
         self._resume(self._paused)
 
     def position(self, partition: Partition) -> int | None:
-        """The next offset to fetch, or None while it is not known."""
+        """The next offset to fetch, or None while it is not known.
+
+        While partitions change hands it says nothing of what was processed: what is fetched then is dropped.
+        """
+        if not self._accepting:
+            return None
         subscription = self._consumer._subscription.subscription
         if subscription is None or subscription.assignment is None:
             return None

@@ -18,8 +18,9 @@ from streamapp.clock import Clock
 from streamapp.codec import RECORD_BYTES_MAX
 from streamapp.delivery.dead_letter import Source, dead_letter
 from streamapp.delivery.inbox import TABLE as INBOX
-from streamapp.delivery.inbox import Status
+from streamapp.delivery.inbox import Mark, Status
 from streamapp.driver.gate import Gate
+from streamapp.driver.intents import Intents
 from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
 from streamapp.eos.commit import commit
@@ -85,6 +86,8 @@ class Engine:
         self.over = False
         #: Counted by name for metrics and for the operator's page of errors.
         self.counts: dict[str, int] = {}
+        #: Runs what events want done after their commit; None where no handler is registered.
+        self.intents: Intents | None = None
         self._settings = settings
         self._clock = clock
         self._crash = crash
@@ -143,7 +146,7 @@ class Engine:
             record.value,
             tuple(record.headers),
         )
-        entries = [(key, mark) for name, key, mark in unit.entries or () if name == agent]
+        entries = [(key, Mark.unpack(raw)) for name, key, raw in unit.entries or () if name == agent]
         attempts = max((mark.attempts for _, mark in entries), default=1)
         letter = dead_letter(source, error, group=self._settings.id, attempts=attempts, size_max=DEAD_LETTER_BYTES_MAX)
         unit.give_up()
@@ -286,6 +289,8 @@ class Engine:
         assert self.membership is not None
 
         def settle(written: Mapping[Partition, Written]) -> None:
+            if self.intents is not None:
+                self.intents.committed()
             for task in self.tasks:
                 task.keep_time(self._at_end)
             for changelog, store in stores.items():
@@ -343,6 +348,8 @@ class Engine:
 
     async def commit_all(self) -> bool:
         """Commit everything that has finished, before the partitions are given up. No further event starts."""
+        if self.intents is not None:
+            self.intents.end()
         for task in self.tasks:
             task.stop_starting()
         return await self.commit()
@@ -367,6 +374,8 @@ class Engine:
         self.tasks = tasks
         self.owners = {partition: task for task in tasks for partition in task.offsets}
         self.committed = {partition: offset for task in tasks for partition, offset in task.offsets.items()}
+        if self.intents is not None:
+            self.intents.begin(tasks)
         self._open()
 
     def _open(self) -> None:
@@ -428,6 +437,8 @@ class Engine:
 
     def lose(self) -> None:
         """The seat is gone: whatever was open has no effect, and no task is ours any more."""
+        if self.intents is not None:
+            self.intents.end()
         self._give_up()
         self._end_replay()
         self.tasks = []
@@ -443,6 +454,8 @@ class Engine:
             for store in task.stores.values():
                 store.abort()
         self.gate.reset()
+        if self.intents is not None:
+            self.intents.aborted()
         self._finished = 0
         self._due_at = float("inf")
         self._due.clear()

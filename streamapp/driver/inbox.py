@@ -27,10 +27,12 @@ from streamapp.delivery.inbox import (
     attempts_of,
     judge,
     mark_key,
+    packed_mark,
 )
 from streamapp.driver.tables import Table
 from streamapp.driver.unit import Unit
 from streamapp.errors import ConfigurationError, RecordError
+from streamapp.failpoints import failpoint
 from streamapp.state import Unit as StoreUnit
 
 
@@ -92,8 +94,8 @@ class Inbox:
             unit.entries.append(entry)
         return True
 
-    def _fresh(self, rows: StoreUnit, key: bytes, value: Any, appended_s: int) -> Mark | None:
-        """Stage the mark of an event that is to run and return it; None for a duplicate."""
+    def _fresh(self, rows: StoreUnit, key: bytes, value: Any, appended_s: int) -> bytes | None:
+        """Stage the mark of an event that is to run and return it packed; None for a duplicate."""
         content = self._hash_of(value)
         raw = rows.get(key)
         attempts = 1
@@ -108,8 +110,10 @@ class Inbox:
                     kind=CONFLICT_KIND,
                 )
             attempts = attempts_of(found)
-        mark = Mark(Status.PROCESSED, attempts, appended_s, content)
-        rows.set(key, mark.pack())
+        mark = packed_mark(Status.PROCESSED, attempts, appended_s, content)
+        failpoint("K19")
+        rows.set(key, mark)
+        failpoint("K20")
         return mark
 
     async def over_channel(self, values: AsyncIterator[Any], stream: Any) -> AsyncIterator[Any]:
@@ -131,11 +135,11 @@ class Inbox:
             if mark is None:
                 await _tell_the_test(agent)
                 continue
-            rows.set(key, mark._replace(status=Status.FAILED).pack())
+            rows.set(key, Mark.unpack(mark)._replace(status=Status.FAILED).pack())
             rows.merge()
             yield value
             rows = self._table.rows_in_memory()
-            rows.set(key, mark.pack())
+            rows.set(key, mark)
             rows.merge()
 
 

@@ -57,24 +57,25 @@ class ChangelogReader:
         return position
 
 
-async def restored_stores(
+async def restore_stores(
     wanted: Mapping[Partition, Identity],
     state: State,
     cluster: Cluster,
     clock: Clock,
     client_options: Mapping[str, Any],
-    already_open: Mapping[Partition, StorePartition],
+    stores: dict[Partition, StorePartition],
     retentions_s: Mapping[str, int],
-) -> dict[Partition, StorePartition]:
-    """The stores of `wanted` (changelog partition -> identity), open and complete.
+) -> None:
+    """Bring `stores` (by changelog partition) to hold those of `wanted`, open and complete.
 
+    `stores` is changed as it goes: a restore that is cut short, by the next rebalance, leaves there what is open.
     `retentions_s`: table name -> seconds, for the tables that let go of what is older.
     A store that is damaged, of another format or not of this changelog is wiped and restored from the beginning.
     """
     kept_s = {log: retentions_s[identity.table] for log, identity in wanted.items() if identity.table in retentions_s}
-    stores = {
-        log: already_open.get(log) or _opened(state, identity, kept_s.get(log)) for log, identity in wanted.items()
-    }
+    for log, identity in wanted.items():
+        if log not in stores or stores[log].closed:
+            stores[log] = _opened(state, identity, kept_s.get(log))
     plans = await restore_plans(cluster, {log: store.checkpoint for log, store in stores.items()}, clock=clock)
     for log, plan in plans.items():
         if log not in kept_s:
@@ -88,7 +89,6 @@ async def restored_stores(
         timed = due.keys() & kept_s.keys()
         newest_s = await newest_append_times(cluster, timed, clock=clock) if timed else {}
         await _read(due, stores, newest_s, cluster, clock, client_options)
-    return stores
 
 
 def _refuse_a_truncated_changelog(log: Partition, plan: RestorePlan, checkpoint: int | None) -> None:
@@ -138,8 +138,8 @@ async def _read(
         max_partition_fetch_bytes=4 << 20,
         **client_options,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([TopicPartition(*log) for log in due])
         for log, plan in due.items():
             consumer.seek(TopicPartition(*log), plan.start)

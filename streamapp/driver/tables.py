@@ -232,8 +232,9 @@ class TableManager(FaustTableManager):
     logger = logging.getLogger("faust.tables")
 
     async def on_start(self) -> None:
-        # One turn, in which agents begin: those that call inbox() or after_commit() bring a table with them.
+        # One turn, in which agents begin: those that call inbox() bring a table with them.
         await asyncio.sleep(0)
+        self.app.add_intents()
         self._tables_finalized.set()
         self._tables_registered.set()
 

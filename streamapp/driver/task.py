@@ -60,10 +60,14 @@ class Task:
         self.buffered: dict[Partition, int] = {}
         #: Append time (ms) of the last record that finished, of each input partition.
         self.append_times: dict[Partition, int] = {}
+        #: Number of the next intent, and whether so many wait that events must wait too.
+        self.intent_number = 0
+        self.held = False
         self._buffer: deque[Any] = deque()
         self._running: dict[int, Unit] = {}
         self._singles = 0
         self._flushing = False
+        self._stopped = False
         self._gate = gate
         self._work = work
 
@@ -97,7 +101,7 @@ class Task:
     def advance(self) -> None:
         """Start what may start: nothing behind a closed gate, and no second event of one lane."""
         buffer, gate = self._buffer, self._gate
-        while buffer and gate.is_open:
+        while buffer and gate.is_open and not self.held and not self._stopped:
             record = buffer[0]
             route = self.routes[record.topic]
             lane = 0 if route.lanes == 1 else 1 + hash(record.key) % route.lanes
@@ -171,7 +175,10 @@ class Task:
             store.advance(newest // 1000, oldest // 1000)
 
     def stop_starting(self) -> None:
-        """Forget what was fetched and has not started: the partition's next owner reads it."""
+        """Start nothing more. What was fetched stays counted, so that no commit goes past it."""
+        self._stopped = True
+
+    def _forget(self) -> None:
         self._buffer.clear()
         self.buffered.clear()
         self._singles = 0
@@ -181,4 +188,4 @@ class Task:
         for unit in self._running.values():
             unit.give_up()
         self._running.clear()
-        self.stop_starting()
+        self._forget()

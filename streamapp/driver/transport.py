@@ -22,11 +22,14 @@ from mode import Service
 
 from streamapp.clock import SYSTEM_CLOCK
 from streamapp.delivery import dead_letter
+from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
+from streamapp.driver.after_commit import IntentTable, run_intent
 from streamapp.driver.consumer import GroupConsumer
 from streamapp.driver.engine import Engine
 from streamapp.driver.inbox import InboxTable, one_count
-from streamapp.driver.restore import State, restored_stores
+from streamapp.driver.intents import Intents
+from streamapp.driver.restore import State, restore_stores
 from streamapp.driver.route import TopicRoute
 from streamapp.driver.task import Task
 from streamapp.driver.topic_setup import create, create_missing
@@ -41,7 +44,7 @@ from streamapp.errors import ConfigurationError, RecordError, StreamAppError, Un
 from streamapp.failpoints import failpoint
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
-from streamapp.topics import inbox_changelog_spec
+from streamapp.topics import changelog_spec, inbox_changelog_spec
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
@@ -158,7 +161,7 @@ class Consumer(Service):
             return  # to subscribe anew would rebalance the group for nothing
         self._subscribed = names
         app = self.app
-        tables = [table for table in app.tables.values() if not isinstance(table, InboxTable)]
+        tables = [table for table in app.tables.values() if not isinstance(table, InboxTable | IntentTable)]
         declared = dict(app.declared_topics)
         for channel in app.topics:  # streams made by group_by() say how many partitions they want
             declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
@@ -169,7 +172,7 @@ class Consumer(Service):
             changelogs={table.changelog_topic_name: table.partitions for table in tables},
             client_options=self._client_options(),
         )
-        await self._create_task_changelogs()
+        await self._create_task_changelogs(names)
         first = not self._work
         self._consumer.subscribe(names, listener=_Listener(self._group))
         if first:
@@ -179,18 +182,23 @@ class Consumer(Service):
                 asyncio.create_task(self._engine.run(), name="streamapp-commit"),
             ]
 
-    async def _create_task_changelogs(self) -> None:
+    async def _create_task_changelogs(self, consumed: Iterable[str]) -> None:
         """Changelogs of the app's own tables, with as many partitions as the topics whose events they belong to."""
-        settings, engine = self.app.settings, self._engine
-        assert engine is not None
-        inbox = self.app.tables.get(INBOX)
+        settings, tables = self.app.settings, self.app.tables
+        inbox, intents = tables.get(INBOX), tables.get(INTENTS)
         if isinstance(inbox, InboxTable) and inbox.topics:
-            counts = {topic: (await engine.producer.ensure(topic)).partition_count for topic in inbox.topics}
-            name, partitions = inbox.changelog_topic_name, one_count(counts)
+            name, partitions = inbox.changelog_topic_name, one_count(await self._partition_counts(inbox.topics))
             await create(
                 lambda brokers, _: {name: inbox_changelog_spec(settings, brokers, name, partitions)},
                 self._client_options(),
             )
+        if intents is not None:
+            log, most = intents.changelog_topic_name, max((await self._partition_counts(consumed)).values())
+            await create(lambda brokers: {log: changelog_spec(settings, brokers, log, most)}, self._client_options())
+
+    async def _partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
+        assert self._engine is not None
+        return {topic: (await self._engine.producer.ensure(topic)).partition_count for topic in topics}
 
     async def _guarded(self, work: Any) -> None:
         try:
@@ -207,6 +215,8 @@ class Consumer(Service):
             await self._engine.commit_all()
 
     async def on_stop(self) -> None:
+        if self._engine is not None and self._engine.intents is not None:
+            await self._engine.intents.close()
         for work in self._work:
             work.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
@@ -305,10 +315,23 @@ class Consumer(Service):
             offsets[partition] = earliest if offset is None else offset
         return offsets
 
+    def _new_intents(self, engine: Engine) -> Intents:
+        handlers = self.app.intent_handlers
+        return Intents(
+            lambda intent: run_intent(handlers, intent),
+            engine.gate,
+            SYSTEM_CLOCK,
+            finished=engine.finished,
+            count=engine.count,
+            crash=self.end,
+        )
+
     async def _restore(self, tasks: Mapping[tuple[int, int], Task]) -> None:
         engine, cluster, state, app = self._engine, self._cluster, self._state, self.app
         assert engine is not None and cluster is not None and state is not None
         engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
+        if engine.intents is None and INTENTS in app.tables:
+            engine.intents = self._new_intents(engine)
         retentions_s = {name: math.ceil(t.retention_s) for name, t in app.tables.items() if isinstance(t, InboxTable)}
         wanted: dict[Partition, Identity] = {}
         owner: dict[Partition, tuple[Task, str]] = {}
@@ -321,9 +344,7 @@ class Consumer(Service):
                     owner[log] = (task, table)
         for log in self._stores.keys() - wanted.keys():
             self._stores.pop(log).close()
-        self._stores = await restored_stores(
-            wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores, retentions_s
-        )
+        await restore_stores(wanted, state, cluster, SYSTEM_CLOCK, self._client_options(), self._stores, retentions_s)
         for log, store in self._stores.items():
             task, table = owner[log]
             task.stores[table] = store

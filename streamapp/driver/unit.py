@@ -11,7 +11,6 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from streamapp.delivery.inbox import Mark
 from streamapp.errors import StreamAppError
 from streamapp.state.partition import Partition as StorePartition
 from streamapp.state.unit import Unit as StoreUnit
@@ -36,7 +35,7 @@ class Send(NamedTuple):
 class Unit:
     """The staged effects of one piece of work. `live` is False once it is over: every later use raises."""
 
-    __slots__ = ("entries", "lane", "live", "pending", "records", "sends", "stores", "task", "workers")
+    __slots__ = ("entries", "intent_count", "lane", "live", "pending", "records", "sends", "stores", "task", "workers")
 
     def __init__(self, task: Any, records: list[Any], lane: int = 0) -> None:
         self.task = task
@@ -47,8 +46,10 @@ class Unit:
         self.live = True
         self.sends: list[Send] = []
         self.stores: dict[StorePartition, StoreUnit] = {}
-        #: (agent, key, mark) of the events an inbox has let through: what FAILED marks are made of.
-        self.entries: list[tuple[str, bytes, Mark]] | None = None
+        #: (agent, key, packed mark) of the events an inbox has let through: what FAILED marks are made of.
+        self.entries: list[tuple[str, bytes, bytes]] | None = None
+        #: Runs of handlers it has asked for.
+        self.intent_count = 0
         #: The asyncio tasks that run its agents now; an abort cancels them.
         self.workers: list[asyncio.Task[Any]] = []
 

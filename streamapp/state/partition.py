@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterable, Iterator
 from itertools import islice
 
+from streamapp.failpoints import failpoint
 from streamapp.state.keys import key_range
 from streamapp.state.overlay import Change, Ended, Overlay, UnitEnded, merged
 from streamapp.state.segments import FOREVER, is_expired, segment_end_s
@@ -112,6 +113,7 @@ class Partition:
             self._place(newest_s)
         horizon_s = newest_s if oldest_s is None else min(newest_s, oldest_s)
         while is_expired((oldest := self._storage.segments[-1]), horizon_s, self._retention_s):
+            failpoint("K21")
             self._storage.drop_segment(oldest)
 
     def layers(self, start: bytes, stop: bytes | None) -> list[Iterator[tuple[bytes, bytes]]]:

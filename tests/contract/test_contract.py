@@ -719,7 +719,14 @@ def test_memory(scenario: Trace) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.timeout(300)  # the roll-over asks 131,000 times
-@pytest.mark.parametrize("scenario", TRACES, ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(scenario, marks=pytest.mark.slow if scenario is the_producer_id_rolls_over else ())
+        for scenario in TRACES
+    ],
+    ids=lambda scenario: scenario.__name__,
+)
 def test_kafka(scenario: Trace, kafka: object) -> None:
     async def main() -> None:
         async with open_kafka(f"c-{uuid.uuid4().hex[:8]}", kafka.bootstrap) as world:  # type: ignore[attr-defined]

@@ -74,6 +74,30 @@ def m2() -> None:
 
 
 @mutant
+def m3() -> None:
+    """No inbox: a repeat has its effect again."""
+    from streamapp.driver.inbox import Inbox
+
+    Inbox.admit = lambda self, unit, event: True  # type: ignore[method-assign]
+
+
+@mutant
+def m4() -> None:
+    """The inbox's mark is written at once, apart from the event's transaction."""
+    from streamapp.driver.inbox import Inbox
+
+    whole = Inbox._fresh
+
+    def at_once(self: Any, rows: Any, key: bytes, value: Any, appended_s: int) -> Any:
+        mark = whole(self, rows, key, value, appended_s)
+        if mark is not None:
+            rows._partition._storage.write([(key, mark.pack())], None)
+        return mark
+
+    Inbox._fresh = at_once  # type: ignore[method-assign]
+
+
+@mutant
 def m7() -> None:
     """The commit does not wait for running events, and events go on meanwhile."""
     from streamapp.driver.gate import Gate
@@ -96,19 +120,6 @@ def m8() -> None:
             answers[partition] = answer._replace(error=Code.NONE)
 
     Producer._check = unchecked  # type: ignore[method-assign]
-
-
-@mutant
-def m11() -> None:
-    """Offsets are read without asking for stable ones."""
-    from streamapp.eos.connections import KafkaCluster
-
-    fetch = KafkaCluster.fetch_offsets
-
-    async def unstable(self: Any, request: Any) -> Any:
-        return await fetch(self, request._replace(require_stable=False))
-
-    KafkaCluster.fetch_offsets = unstable  # type: ignore[method-assign]
 
 
 @mutant
@@ -235,16 +246,15 @@ def m26() -> None:
 
 @mutant
 def m27() -> None:
-    """A restore stops early: without the last part of the changelog."""
-    from streamapp.eos import recovery
+    """A restore leaves out the last record of what it fetched."""
+    from streamapp.state import Partition
 
-    whole = recovery.restore_plan
+    whole = Partition.restore
 
-    def short(checkpoint: int | None, earliest: int, high_watermark: int) -> Any:
-        plan = whole(checkpoint, earliest, high_watermark)
-        return plan._replace(target=plan.start + (plan.target - plan.start) // 2)
+    def short(self: Any, records: Any, checkpoint: int, *more: Any) -> None:
+        whole(self, list(records)[:-1], checkpoint, *more)
 
-    recovery.restore_plan = short
+    Partition.restore = short  # type: ignore[method-assign]
 
 
 def main(arguments: list[str]) -> None:

@@ -156,7 +156,6 @@ def running() -> Running:
 async def _running(*apps: App, owned: bool = True) -> AsyncIterator[None]:
     for app in apps:
         app.finalize()
-        app.in_worker = True
     try:
         async with asyncio.timeout(WAIT_S):
             for app in apps:

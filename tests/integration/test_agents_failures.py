@@ -269,12 +269,11 @@ async def test_timers_run_at_the_leader_and_may_not_touch_tables(
     assert len(rows) >= len(crons) - 1
 
 
-@pytest.mark.parametrize("store", ["memory", "rocksdict"])
 async def test_at_least_once_is_the_same_engine_without_transactions(
-    bench: Any, running: Any, monkeypatch: Any, store: str
+    bench: Any, running: Any, monkeypatch: Any
 ) -> None:
     def made() -> Any:
-        app = bench.app(processing_guarantee="at_least_once", store=store)
+        app = bench.app(processing_guarantee="at_least_once", store="rocksdict")
         out, table = app.topic(bench.name("out"), value_type=int), app.Table("count", default=int)
 
         @app.agent(app.topic(bench.name("in"), value_type=int))

@@ -163,6 +163,8 @@ async def test_misuse_inside_an_event_raises_instead_of_waiting_for_ever(bench: 
                 case 9:
                     async for _ in misuses.map([1]):
                         pass
+                case 10:
+                    await out.send(value="x" * 2_000_000)
 
     released = asyncio.Event()
     late_errors: list[UnitMisuse] = []
@@ -175,9 +177,9 @@ async def test_misuse_inside_an_event_raises_instead_of_waiting_for_ever(bench: 
             late_errors.append(exc)
 
     bench.create("in", "out")
-    bench.send("in", range(10), partition=0)
+    bench.send("in", range(11), partition=0)
     async with running(app):
-        letters = await bench.wait_for("in-dlt", 9)
+        letters = await bench.wait_for("in-dlt", 10)
         released.set()
         await asyncio.gather(*leaked)
     said = {row.json: dict(row.headers)["dlt-exception-message"].decode() for row in letters}
@@ -191,6 +193,7 @@ async def test_misuse_inside_an_event_raises_instead_of_waiting_for_ever(bench: 
         6: "has no partition 99",
         7: "create it first",
         9: "reply_to=topic",
+        10: "max.message.bytes",
     }
     assert said.keys() == expected.keys()
     for value, part in expected.items():

@@ -201,11 +201,10 @@ async def test_what_failed_runs_again_when_it_comes_again(shop: Shop) -> None:
     assert attempts == [b"1", b"2"]
 
 
-@pytest.mark.parametrize("state", ["kept", "lost", "in memory"])
+@pytest.mark.parametrize("state", ["kept", "lost"])
 async def test_marks_survive_the_worker(shop: Shop, state: str) -> None:
-    store = "memory" if state == "in memory" else "rocksdict"
     for turn in (1, 2):
-        app = shop.app(store=store)
+        app = shop.app()
         booking(shop, app)
         shop.send(("1", 5), ("2", 7))
         async with running(app) as engine:
@@ -264,6 +263,35 @@ async def test_two_agents_may_consume_the_same_event(shop: Shop) -> None:
     async with running(app) as engine:
         await consumed(engine, shop, 3)
     assert seen == {name: [("alice", "1"), ("alice", "2")] for name in "ab"}
+
+
+async def test_what_another_agent_fails_takes_the_mark_with_it(shop: Shop) -> None:
+    app, ill, seen, started = shop.app(), [True], [], asyncio.Event()
+    orders = app.topic(shop.orders, value_type=Order)
+
+    @app.agent(orders, name="careful")
+    @inbox(aggregate_type="ORDER", event_type="ORDER_BOOK")
+    async def careful(stream: Any) -> None:
+        async for key, order in stream.items():
+            seen.append((key, order.event_id))
+            started.set()
+
+    @app.agent(orders, name="clumsy")
+    async def clumsy(stream: Any) -> None:
+        async for _ in stream:
+            await started.wait()  # the other one has run
+            if ill[0]:
+                raise ArithmeticError("not today")
+
+    async with running(app) as engine:
+        shop.send(("1", 5))
+        await consumed(engine, shop, 1)
+        ill[0] = False
+        shop.send(("1", 5), ("1", 5))
+        await consumed(engine, shop, 3)
+    assert seen == [("alice", "1")] * 2
+    assert engine.counts["duplicates"] == 1
+    assert shop.marks()["alice", "1"][:2] == (Status.PROCESSED, 1)
 
 
 async def test_after_the_retention_an_id_is_new_and_its_segment_is_dropped(shop: Shop) -> None:

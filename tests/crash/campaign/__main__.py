@@ -11,6 +11,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from campaign.catalogue import BY_NAME, POINTS, Way
+from campaign.catalogue import BY_NAME, POINTS, Point, Way
 from campaign.cluster import Cluster
 from campaign.shot import Result, Shot
 from streamapp.embedded.kafka import Kafka
@@ -30,24 +31,37 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--point", choices=sorted(BY_NAME), action="append")
     parser.add_argument("--way", choices=[str(way) for way in Way], action="append")
+    parser.add_argument("--dynamic", action="store_true", help="workers without INSTANCE")
+    parser.add_argument("--keep", action="store_true", help="keep the files of shots that passed, too")
     parser.add_argument("--report", type=Path, help="Markdown; the JSON is written beside it")
     chosen = parser.parse_args(arguments)
     points = [BY_NAME[name] for name in chosen.point] if chosen.point else list(POINTS)
     ways = [Way(name) for name in chosen.way] if chosen.way else list(Way)
-    results = campaign([(point, way) for point in points for way in ways], chosen.seed)
-    text = table(results, chosen.seed)
-    print(text)
-    if chosen.report:
-        chosen.report.write_text(text)
-        kept = {"seed": chosen.seed, "shots": [vars(result) for result in results]}
-        chosen.report.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n")
-    return 0 if all(result.passed for result in results) else 1
-
-
-def campaign(shots: list[tuple[object, Way]], seed: int) -> list[Result]:
-    """Fire the shots one after the other on one broker."""
-    console = Console(stderr=True)
+    # One round has every point once, each in another way than in the round before: cut short, it has seen all points.
+    shots = [(point, ways[(i + turn) % len(ways)]) for turn in range(len(ways)) for i, point in enumerate(points)]
     results: list[Result] = []
+    try:
+        for result in campaign(shots, chosen.seed, keep=chosen.keep, named=not chosen.dynamic):
+            results.append(result)
+            if chosen.report:
+                keep_report(chosen.report, results, len(shots), chosen.seed)
+    except KeyboardInterrupt:
+        print("cut short", file=sys.stderr)
+    print(table(results, len(shots), chosen.seed))
+    return 0 if len(results) == len(shots) and all(result.passed for result in results) else 1
+
+
+def keep_report(file: Path, results: list[Result], planned: int, seed: int) -> None:
+    """The report so far, in Markdown and beside it in JSON."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(table(results, planned, seed))
+    kept = {"seed": seed, "planned": planned, "shots": [vars(result) | {"directory": ""} for result in results]}
+    file.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def campaign(shots: list[tuple[Point, Way]], seed: int, *, keep: bool, named: bool) -> Iterator[Result]:
+    """Fire the shots one after the other on one broker, and yield what each showed."""
+    console = Console(stderr=True)
     directory = Path(tempfile.mkdtemp(prefix="crash-"))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     kafka = Kafka(directory / "kafka", port=0, die_with_parent=True)
@@ -58,14 +72,14 @@ def campaign(shots: list[tuple[object, Way]], seed: int) -> list[Result]:
             running = progress.add_task("shots", total=len(shots))
             for point, way in shots:
                 progress.update(running, description=f"{point.name} {way}")
-                result = Shot(cluster, kafka.nodes[0].directory / "data", directory, point, way, seed).run()
-                results.append(result)
+                logs = kafka.nodes[0].directory / "data"
+                result = Shot(cluster, logs, directory, point, way, seed, keep=keep, named=named).run()
                 progress.advance(running)
                 console.print(_line(result), markup=False, highlight=False)
+                yield result
     finally:
         cluster.close()
         kafka.kill()
-    return results
 
 
 def _line(result: Result) -> str:
@@ -76,7 +90,7 @@ def _line(result: Result) -> str:
     return f"{head}\n     {result.again}\n     {result.directory}"
 
 
-def table(results: list[Result], seed: int) -> str:
+def table(results: list[Result], planned: int, seed: int) -> str:
     """The report, in Markdown."""
     passed = sum(result.passed for result in results)
     lines = [
@@ -86,12 +100,12 @@ def table(results: list[Result], seed: int) -> str:
         f"streamapp {metadata.version('streamapp')}, aiokafka {metadata.version('aiokafka')}, "
         f"faust-streaming {metadata.version('faust-streaming')}, embedded Kafka, one node.",
         "",
-        f"**{passed} of {len(results)} shots passed.** `make crash SEED={seed}` repeats them.",
+        f"**{passed} of {len(results)} shots passed**, of {planned} planned. `make crash SEED={seed}` repeats it.",
         "",
         "| point | where | way | hits | audit | verdict | first new commit (s) | zombie | shot (s) |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for it in results:
+    for it in sorted(results, key=lambda result: list(BY_NAME).index(result.point)):
         commit = "-" if it.commit_s is None else f"{it.commit_s:.1f}"
         zombie = f"{it.zombie} after {it.zombie_s:.1f} s" if it.zombie_s is not None else ""
         verdict = "PASS" if it.passed else "FAIL"

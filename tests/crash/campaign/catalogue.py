@@ -37,6 +37,8 @@ class Point:
     narrows: str = ""
     #: Seconds the process runs on behind the point, at most: the seed chooses.
     runs_on_s: float = 0.0
+    #: Seconds an inbox remembers; None: the default, which no shot outlives. Then the input has no repeats.
+    inbox_retention_s: int | None = None
     helpers: tuple[dict[str, Any], ...] = field(default=())
 
     def plan(self, way: Way, seed: random.Random) -> list[dict[str, Any]]:
@@ -75,6 +77,9 @@ POINTS: tuple[Point, ...] = (
     Point("K15b", "new owner: offsets read, nothing restored", nth=(1, 1), after_another=True),
     Point("K16", "in the middle of a restore", nth=(1, 2), after_another=True, empties_first=True),
     Point("K17", "restored, before the first fetch", nth=(1, 1), after_another=True, empties_first=True),
+    Point("K19", "inbox looked up, mark not written", nth=(20, 300)),
+    Point("K20", "inbox mark written, before any effect", nth=(20, 300)),
+    Point("K21", "the inbox lets go of its oldest marks", nth=(1, 1), inbox_retention_s=1),
     Point("K22", "SIGTERM: draining, before the last commit", nth=(1, 1), needs_sigterm=True),
 )
 BY_NAME = {point.name: point for point in POINTS}

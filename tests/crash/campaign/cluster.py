@@ -33,6 +33,7 @@ from streamapp import topics
 #: Topics a worker consumes.
 INPUTS = ("transfer", "balances")
 _ANSWER_S = 15.0
+_TRICKLE_S = 0.15
 
 
 class Cluster:
@@ -72,10 +73,13 @@ class Cluster:
         self._made = [it.name for it in wanted]
         return self._made
 
-    def narrow(self, topic: str, max_message_bytes: int) -> None:
-        """Lower a topic's `max.message.bytes`, so that the broker refuses what a worker has already taken in."""
-        entry = ConfigEntry("max.message.bytes", str(max_message_bytes), incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    def configure(self, topic: str, **settings: object) -> None:
+        """Change a topic's settings, so that the broker refuses what a worker has already taken in."""
+        entries = [
+            ConfigEntry(name.replace("_", "."), str(value), incremental_operation=AlterConfigOpType.SET)
+            for name, value in settings.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
         for future in self._admin.incremental_alter_configs([resource]).values():
             future.result(_ANSWER_S)
 
@@ -160,7 +164,9 @@ class Feed:
             raise TimeoutError(f"{left} input records were not acknowledged")
 
     def start(self) -> None:
-        self._thread.start()
+        """Go on beside the workers; a second call does nothing."""
+        if not self._thread.ident:
+            self._thread.start()
 
     def join(self) -> None:
         """Wait until everything is acknowledged."""
@@ -176,10 +182,12 @@ class Feed:
     def _rest(self) -> None:
         try:
             while self._next < len(self._inputs):
-                if self._next >= self._held_from and not self._faulted.wait(120):
-                    raise TimeoutError("no fault within 120 s")
-                self._send(10)
-                time.sleep(self._pause_s * 10)
+                if self._next < self._held_from or self._faulted.is_set():
+                    self._send(10)
+                    time.sleep(self._pause_s * 10)
+                else:  # slowly, so that a worker that is not at its point yet still comes to it
+                    self._send(1)
+                    self._faulted.wait(_TRICKLE_S)
             self.first(0)
         except Exception as exc:  # noqa: BLE001 - told by join()
             self._problem = exc

@@ -19,14 +19,14 @@ from campaign.transfers import Input
 
 Table = dict[bytes, bytes]
 
-_FOREVER = f"until-{1 << 62}"
 
-
-def problems(cluster: Cluster, app: str, inputs: Sequence[Input], stores: Iterable[Path], final: int) -> list[str]:
+def problems(
+    cluster: Cluster, app: str, inputs: Sequence[Input], stores: Iterable[Path], final: int, *, keeps_marks: bool
+) -> list[str]:
     """What is wrong after a shot; empty: nothing. `stores` are state directories of ended workers, the first
     `final` of them those of the last owners."""
-    changelog = f"{app}-balances-changelog"
-    names = ["transfer-dlt", "balances-dlt", "balances", "transfer-rejected", "account-balances", changelog]
+    changelog, marks = f"{app}-balances-changelog", f"{app}-inbox-changelog"
+    names = ["transfer-dlt", "balances-dlt", "balances", "transfer-rejected", "account-balances", changelog, marks]
     found = _open_transactions(cluster, [*names, "transfer"])
     by_topic: dict[str, list[Message]] = {name: [] for name in names}
     for message in cluster.records(names):
@@ -36,7 +36,9 @@ def problems(cluster: Cluster, app: str, inputs: Sequence[Input], stores: Iterab
     logged = {json.loads(key).encode(): value for key, value in _last(by_topic[changelog]).items()}
     found += _differing("changelog", logged, "account-balances", upserts)
     found += _differing("changelog", _amounts(logged), "sum of the legs", _oracle(by_topic["balances"]))
-    found += _disks(list(stores), final, by_topic[changelog], cluster.partitions)
+    for table, log in (("balances", changelog), ("inbox", marks)):
+        if table == "balances" or keeps_marks:
+            found += _disks(table, list(stores), final, by_topic[log], cluster.partitions)
     return found
 
 
@@ -54,13 +56,16 @@ def _outcomes(inputs: Sequence[Input], by_topic: dict[str, list[Message]]) -> li
     letters = Counter(message.value() for message in by_topic["transfer-dlt"])
     found = []
     for item in inputs:
+        if item.repeat:
+            continue
+        if item.bad:  # its id may be a good transfer's
+            if (dead := letters.pop(item.value, 0)) != 1:
+                found.append(f"{item.event_id}: {dead} dead letters")
+            continue
         debited, credited = legs.pop(f"{item.event_id}:debit", 0), legs.pop(f"{item.event_id}:credit", 0)
-        refusals, dead = refused.pop(item.event_id, 0), letters.pop(item.value, 0)
-        wanted = ((0, 0, 0, 1),) if item.bad else ((1, 1, 0, 0), (0, 0, 1, 0))
-        if (debited, credited, refusals, dead) not in wanted:
-            found.append(
-                f"{item.event_id}: {debited} debits, {credited} credits, {refusals} refusals, {dead} dead letters"
-            )
+        refusals = refused.pop(item.event_id, 0)
+        if (debited, credited, refusals) not in ((1, 1, 0), (0, 0, 1)):
+            found.append(f"{item.event_id}: {debited} debits, {credited} credits, {refusals} refusals")
     strangers = [*legs, *refused, *map(str, letters)] + [str(letter.value()) for letter in by_topic["balances-dlt"]]
     return found + [f"{name}: an effect without a transfer" for name in strangers]
 
@@ -98,23 +103,23 @@ def _differing(name: str, left: dict[bytes, Any], other: str, right: dict[bytes,
     return [f"{key.decode()}: {name} has {left.get(key)!r}, {other} {right.get(key)!r}" for key in keys[:3]]
 
 
-def _disks(stores: Sequence[Path], final: int, log: Sequence[Message], partitions: int) -> list[str]:
+def _disks(table: str, stores: Sequence[Path], final: int, log: Sequence[Message], partitions: int) -> list[str]:
     """Each store is the fold of the changelog up to its checkpoint; one of the last owners' is at the end."""
     found = []
     complete = set()
     for place, directory in enumerate(stores):
         for number in range(partitions):
-            path = directory / "balances" / str(number)
+            path = directory / table / str(number)
             records = [message for message in log if message.partition() == number]
             if not (path / "CURRENT").exists():
                 continue
             checkpoint, rows = _dump(path)
             fold = _last(message for message in records if message.offset() < checkpoint)
-            found += _differing(f"disk {directory.name}[{number}]@{checkpoint}", rows, "changelog", fold)
+            found += _differing(f"disk {directory.name}/{table}[{number}]@{checkpoint}", rows, "changelog", fold)
             if place < final and all(message.offset() < checkpoint for message in records):
                 complete.add(number)
     missing = {message.partition() for message in log} - complete
-    return found + [f"no owner's store has the end of changelog partition {number}" for number in sorted(missing)]
+    return found + [f"no owner's store has the end of the changelog of {table}[{number}]" for number in sorted(missing)]
 
 
 def _dump(path: Path) -> tuple[int, Table]:
@@ -122,7 +127,9 @@ def _dump(path: Path) -> tuple[int, Table]:
     database = Rdict(str(path), Options(raw_mode=True), families, access_type=AccessType.read_only())
     try:
         stored = database.get(b"checkpoint")
-        rows = dict(database.get_column_family(_FOREVER).items()) if _FOREVER in families else {}
+        rows: Table = {}
+        for family in sorted(families.keys() - {"default"}, key=lambda it: int(it.removeprefix("until-"))):
+            rows |= dict(database.get_column_family(family).items())
         return int.from_bytes(stored or b"", "big"), rows
     finally:
         database.close()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import signal
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from campaign.worker import SESSION_TIMEOUT_S, Worker, wait_until
 from streamapp.audit import audit
 
 #: Input of a shot, how much of it lies there before the first worker and comes behind the fault, and the rate.
-TRANSFERS, BEFOREHAND, BEHIND, PER_SECOND = 600, 90, 150, 220.0
+TRANSFERS, BEFOREHAND, BEHIND, PER_SECOND = 500, 90, 120, 250.0
 HIT_S = 30.0
 FIRST_COMMIT_S = 30.0
 CONSUMED_S = 40.0
@@ -37,6 +35,8 @@ class Result:
     point: str
     way: str
     seed: int
+    #: Its workers have an INSTANCE.
+    named: bool = True
     hits: int = 0
     audit: str = "-"
     problems: list[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Result:
     @property
     def again(self) -> str:
         """The command that repeats this shot."""
-        return f"make crash SEED={self.seed} POINT={self.point} WAY={self.way}"
+        return f"make crash SEED={self.seed} POINT={self.point} WAY={self.way}{'' if self.named else ' DYNAMIC=1'}"
 
 
 class Shot:
@@ -63,7 +63,7 @@ class Shot:
 
     def __init__(
         self, cluster: Cluster, logs: Path, directory: Path, point: Point, way: Way, seed: int,
-        *, command: tuple[str, ...] | None = None,
+        *, command: tuple[str, ...] | None = None, keep: bool = False, named: bool = True,
     ) -> None:  # fmt: skip
         self._cluster, self._logs, self._point, self._way = cluster, logs, point, way
         self._random = random.Random(f"{seed}-{point.name}-{way}")
@@ -72,8 +72,9 @@ class Shot:
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(parents=True)
         self._workers: list[Worker] = []
+        self._keep, self._named = keep, named
         self._options: dict[str, Any] = {"command": command} if command else {}
-        self.result = Result(point.name, str(way), seed, directory=str(self._directory))
+        self.result = Result(point.name, str(way), seed, named, directory=str(self._directory))
 
     def run(self) -> Result:
         began = time.monotonic()
@@ -85,7 +86,7 @@ class Shot:
             for worker in self._workers:
                 worker.kill()
             self.result.seconds = time.monotonic() - began
-        if self.result.passed:
+        if self.result.passed and not self._keep:
             shutil.rmtree(self._directory, ignore_errors=True)
         return self.result
 
@@ -95,8 +96,9 @@ class Shot:
     def _start(self, instance: str, state: str, plan: list[dict[str, Any]] | None = None) -> Worker:
         log = self._directory / f"{len(self._workers)}-{instance}.log"
         worker = Worker(
-            self._cluster.bootstrap, self._app, instance, self._directory / state, log,
-            plan=plan or (), partitions=self._cluster.partitions, **self._options,
+            self._cluster.bootstrap, self._app, instance if self._named else None, self._directory / state, log,
+            plan=plan or (), partitions=self._cluster.partitions,
+            inbox_retention_s=self._point.inbox_retention_s, **self._options,
         )  # fmt: skip
         self._workers.append(worker)
         return worker
@@ -104,12 +106,12 @@ class Shot:
     def _run(self) -> None:
         point, way = self._point, self._way
         self._cluster.make_topics(self._app)
-        inputs = transfers(self._random, TRANSFERS)
+        inputs = transfers(self._random, TRANSFERS, repeats=point.inbox_retention_s is None)
         feed = Feed(self._cluster.bootstrap, inputs, PER_SECOND, BEHIND)
-        feed.first(BEFOREHAND * (3 if point.after_another else 1))
+        feed.first(BEFOREHAND)
         state = "state-0"
         if point.after_another:
-            self._history()
+            self._history(feed)
             state = "state-1" if point.empties_first else state
         victim = self._start(VICTIM, state, point.plan(way, self._random))
         stopped = self._provoke(victim, feed)
@@ -124,12 +126,14 @@ class Shot:
 
     # --- until the fault
 
-    def _history(self) -> None:
+    def _history(self, feed: Feed) -> None:
         """An earlier worker of the same name does some work and is killed in the middle of a transaction."""
-        plan = [{"point": "K9", "action": "kill", "nth": 2}]
+        plan = [{"point": "K9", "action": "kill", "nth": 7}]
         earlier = self._start(VICTIM, "state-0", plan)
+        wait_until(lambda: self._progress() > 0, HIT_S)
+        feed.start()
         if not wait_until(lambda: earlier.exit_code is not None, HIT_S):
-            raise TimeoutError("the earlier worker did not come to its second commit")
+            raise TimeoutError("the earlier worker did not come to its seventh commit")
 
     def _provoke(self, victim: Worker, feed: Feed) -> bool:
         """Whatever brings the worker to its point, under load. Whether it stopped there."""
@@ -141,7 +145,7 @@ class Shot:
         wait_until(lambda: self._progress() > before or stopped(), HIT_S)
         feed.start()
         if point.narrows:
-            self._cluster.narrow(point.narrows, 600)
+            self._cluster.configure(point.narrows, max_message_bytes=600)
         if point.needs_rebalance:
             self._start(OTHER, "state-other")
         if point.needs_sigterm:
@@ -180,15 +184,15 @@ class Shot:
 
     def _thaw(self, victim: Worker) -> None:
         own = {it.producer_id for it in segments.markers(self._logs)} - self._ids_of(OTHER)
-        seats = victim.lines("owns")
+        newest = max(worker.generation for worker in self._workers if worker is not victim)
         thawed, thawed_ms = time.monotonic(), time.time() * 1000
         victim.signal(signal.SIGCONT)
-        settled = wait_until(lambda: victim.exit_code is not None or victim.lines("owns") > seats, 20)
+        settled = wait_until(lambda: victim.exit_code is not None or victim.generation > newest, 20)
         self.result.zombie_s = time.monotonic() - thawed
         self.result.zombie = "rejoined" if victim.exit_code is None else f"ended with {victim.exit_code}"
         if not settled or self.result.zombie_s > ZOMBIE_S:
             self._problem(f"the zombie was neither gone nor back after {self.result.zombie_s:.1f} s")
-        rejoined_ms = self._rejoined_ms(victim, seats)
+        rejoined_ms = victim.owned_ms(newest)
         late = [
             it for it in segments.markers(self._logs)
             if it.producer_id in own and it.kind == "commit" and thawed_ms < it.time_ms < rejoined_ms
@@ -198,23 +202,22 @@ class Shot:
 
     def _ids_of(self, instance: str) -> set[int]:
         """Producer ids whose first batch came after the heir's start: not the victim's."""
-        heir = next(worker for worker in self._workers if worker.instance == instance)
+        heir = next(worker for worker in self._workers if worker.log.stem.endswith(instance))
         started_ms = heir.log.with_suffix(".started").stat().st_mtime * 1000
         first: dict[int, int] = {}
         for it in segments.markers(self._logs):
             first[it.producer_id] = min(it.time_ms, first.get(it.producer_id, it.time_ms))
         return {producer for producer, time_ms in first.items() if time_ms >= started_ms}
 
-    def _rejoined_ms(self, victim: Worker, seats: int) -> float:
-        lines = [line for line in victim.log.read_text(errors="replace").splitlines() if "owns" in line]
-        if len(lines) <= seats:
-            return float("inf")
-        return datetime.fromisoformat(json.loads(lines[seats])["timestamp"]).timestamp() * 1000
-
     # --- the verdict
 
     def _judge(self, owners: list[Worker], victim: Worker, inputs: Any) -> None:
-        report = audit({"bootstrap.servers": self._cluster.bootstrap}, group=self._app, wait_s=CONSUMED_S)
+        report = audit(
+            {"bootstrap.servers": self._cluster.bootstrap},
+            group=self._app,
+            wait_s=CONSUMED_S,
+            inbox_retention_s=self._point.inbox_retention_s or 7 * 86_400,
+        )
         self.result.audit = str(report.verdict)
         if report.verdict != "PASS":
             self._problem(f"audit {report.verdict}: {'; '.join(report.reasons[:3])}")
@@ -229,4 +232,6 @@ class Shot:
         last = list(dict.fromkeys(worker.state for worker in owners))
         others = [worker.state for worker in self._workers if worker.state not in last and self._point.name != "K16"]
         stores = [*last, *dict.fromkeys(others)]
-        self.result.problems += compare.problems(self._cluster, self._app, inputs, stores, len(last))
+        self.result.problems += compare.problems(
+            self._cluster, self._app, inputs, stores, len(last), keeps_marks=self._point.inbox_retention_s is None
+        )

@@ -10,16 +10,18 @@ _CURRENCIES = ("EUR", "USD")
 
 
 class Input(NamedTuple):
-    """A record for topic `transfer`; `bad` ones belong in the dead-letter topic. `partition` None: Kafka's default."""
+    """A record for topic `transfer`."""
 
     key: bytes
     value: bytes
     event_id: str
+    #: It belongs in the dead-letter topic: unreadable, or another transfer's id with other content.
     bad: bool = False
-    partition: int | None = None
+    #: It was sent before, and has no effect.
+    repeat: bool = False
 
 
-def transfers(seed: random.Random, count: int, account_count: int = 24) -> list[Input]:
+def transfers(seed: random.Random, count: int, account_count: int = 24, *, repeats: bool = True) -> list[Input]:
     """The records, in the order they are to be sent."""
     accounts = [f"account-{number:02}" for number in range(account_count)]
     inputs = [_transfer(f"fund-{a}-{c}", "@bank", a, seed.randint(500, 2000), c) for a in accounts for c in _CURRENCIES]
@@ -30,9 +32,11 @@ def transfers(seed: random.Random, count: int, account_count: int = 24) -> list[
         currency = seed.choice(_CURRENCIES)
         if chance < 0.03:
             inputs.append(_bad(seed, event_id, source))
-        elif chance < 0.06:
+        elif repeats and chance < 0.07:
+            inputs.append(_again(seed, inputs, number))
+        elif chance < 0.10:
             inputs.append(_transfer(event_id, source, source, seed.randint(1, 50), currency))
-        elif chance < 0.09:
+        elif chance < 0.13:
             inputs.append(_transfer(event_id, source, target, seed.randint(-5, 0), currency))
         else:
             # Large ones among small ones: whether an account can pay depends on everything before.
@@ -51,6 +55,16 @@ def _transfer(event_id: str, source: str, target: str, amount: int, currency: st
         "occurred_at": "2024-05-01T12:00:00Z",
     }
     return Input(source.encode(), json.dumps(fields).encode(), event_id)
+
+
+def _again(seed: random.Random, inputs: list[Input], number: int) -> Input:
+    """An earlier transfer again, soon after it or much later; now and then with another amount."""
+    good = [item for item in inputs[-40:] if not item.bad and not item.repeat] or [inputs[0]]
+    first = seed.choice(good)
+    if seed.random() < 0.7:
+        return first._replace(repeat=True)
+    fields = json.loads(first.value) | {"amount": 100_000 + number}
+    return first._replace(value=json.dumps(fields).encode(), bad=True)
 
 
 def _bad(seed: random.Random, event_id: str, source: str) -> Input:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ class Worker:
         plan: Sequence[dict[str, Any]] = (),
         command: Sequence[str] = _COMMAND,
         partitions: int = 4,
+        inbox_retention_s: int | None = None,
     ) -> None:
         self.instance = instance
         self.state = state / app / (instance or "dynamic")
@@ -52,6 +55,8 @@ class Worker:
         }
         if instance:
             environment["STREAMAPP_INSTANCE"] = instance
+        if inbox_retention_s is not None:
+            environment["STREAMAPP_INBOX_RETENTION"] = str(inbox_retention_s)
         if plan:
             environment |= {
                 "FAULT_PLAN_ALLOWED": "1",
@@ -88,9 +93,18 @@ class Worker:
         except OSError:
             return False
 
-    def lines(self, text: str) -> int:
-        """How often it has logged `text`."""
-        return self.log.read_text(errors="replace").count(text)
+    @property
+    def generation(self) -> int:
+        """The newest generation under which it said that it owns partitions; 0: none yet."""
+        return max(self._owned(), default=0)
+
+    def owned_ms(self, after: int) -> float:
+        """When it first owned partitions in a generation newer than `after`; infinite if it never did."""
+        return min((at for generation, at in self._owned().items() if generation > after), default=float("inf"))
+
+    def _owned(self) -> dict[int, float]:
+        lines = re.findall(r'"generation (\d+): owns.*"timestamp": "([^"]+)"', self.log.read_text(errors="replace"))
+        return {int(generation): datetime.fromisoformat(at).timestamp() * 1000 for generation, at in lines}
 
     def signal(self, number: int) -> None:
         if self._process.poll() is None:

@@ -1,0 +1,54 @@
+"""The private names of Faust, mode and aiokafka that `driver/` reads or overrides, in one place.
+
+Versions are pinned; `tests/integration/test_agents_seams.py` fails when a name has moved, when one is used that is not
+listed here, and when one is listed that nobody uses. Those of `eos/` are in `eos/connections.py` and `eos/wire.py`.
+"""
+
+from __future__ import annotations
+
+VERSIONS = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
+
+#: "module:Class" or "module" -> names read or overridden there.
+SEAMS: dict[str, tuple[str, ...]] = {
+    # Read, and begun again without a supervisor.
+    "faust.agents.agent": ("_current_agent",),
+    "faust.agents.agent:Agent": (
+        "_actor_by_partition",
+        "_execute_actor",
+        "_on_error",
+        "_slurp",
+    ),
+    # Where Faust calls the app.
+    "faust.app.base:App": (
+        "_consumer",
+        "_create_directories",
+        "_on_agent_error",
+        "_on_autodiscovery_error",
+        "_update_assignment",
+    ),
+    # The registry of what agents read; delivering is the tasks'.
+    "faust.transport.conductor:Conductor": (
+        "_resubscribe_sleep_lock_seconds",
+        "_tp_index",
+        "_update_callback_map",
+    ),
+    "faust.streams": ("_current_event",),
+    "faust.streams:Stream": (
+        "_channel_stop_iteration",
+        "_enable_passive",
+        "_finalized",
+        "_format_key",
+        "_join",
+        "_next",
+        "_prev",
+        "_processors",
+    ),
+    "faust.tables.base:Collection": ("_changelog_topic_name",),
+    "faust.tables.manager:TableManager": ("_tables_finalized", "_tables_registered"),
+    # The seat, and how far a partition is read.
+    "aiokafka.consumer.consumer:AIOKafkaConsumer": ("_coordinator", "_subscription"),
+    "aiokafka.consumer.group_coordinator:GroupCoordinator": ("generation", "group_id", "member_id"),
+    "aiokafka.consumer.subscription_state:SubscriptionState": ("subscription",),
+    "aiokafka.consumer.subscription_state:Assignment": ("state_value", "tps"),
+    "aiokafka.consumer.subscription_state:TopicPartitionState": ("has_valid_position", "position"),
+}

@@ -1,0 +1,129 @@
+"""Workers as processes of their own: Faust's command line, a refused start, and kill -9 in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.kafka
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+FAUST = Path(sys.executable).with_name("faust")
+KEYS = 8
+
+
+def environment(bench: Any, app: str, tmp_path: Path, **more: str) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("STREAMAPP_")},
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(HERE / "apps")]),
+        "STREAMAPP_BROKER": bench.bootstrap,
+        "STREAMAPP_ID": bench.name(app),
+        "STREAMAPP_DATADIR": str(tmp_path / "state"),
+        "STREAMAPP_SESSION_TIMEOUT": "6",
+        "STREAMAPP_TRANSACTION_TIMEOUT": "2",
+        "STREAMAPP_PARTITIONS": "2",
+        "COUNTING_IN": bench.name("in"),
+        "COUNTING_OUT": bench.name("out"),
+        **more,
+    }
+
+
+def faust(arguments: list[str], env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [FAUST, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@asynccontextmanager
+async def worker(env: dict[str, str], cwd: Path, app: str = "counting") -> AsyncIterator[subprocess.Popen[str]]:
+    """`faust -A ... worker`; killed at the end if it still runs."""
+    with (cwd / "worker.log").open("a") as log:
+        process = subprocess.Popen(  # noqa: ASYNC220
+            [FAUST, "-A", app, "worker", "-l", "info", "--without-web"],
+            env=env,
+            cwd=cwd,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+
+
+async def test_fausts_own_commands_work(bench: Any, tmp_path: Path) -> None:
+    env = environment(bench, "commands", tmp_path)
+    bench.create("in", "out")
+    agents, tables, sent = await asyncio.gather(
+        asyncio.to_thread(faust, ["-A", "streamapp.app", "agents"], env, tmp_path),
+        asyncio.to_thread(faust, ["-A", "counting", "tables"], env, tmp_path),
+        asyncio.to_thread(faust, ["-A", "counting", "send", "-k", "ada", bench.name("in"), "41"], env, tmp_path),
+    )
+    assert "post_transfers" in agents.stdout, agents.stderr
+    assert "Events of each key" in tables.stdout, tables.stderr
+    assert sent.returncode == 0, sent.stderr
+    async with worker(env, tmp_path) as process:
+        rows = await bench.wait_for("out", 1)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 20) == 0
+    assert (rows[0].key, rows[0].value) == ("ada", b"41 1")
+    assert set(os.listdir(tmp_path)) == {"state", "worker.log"}  # noqa: PTH208 - and nothing of Faust's
+
+
+async def test_the_service_runs_under_fausts_worker(bench: Any, tmp_path: Path) -> None:
+    env = environment(bench, "service", tmp_path)
+    async with worker(env, tmp_path, "streamapp.app") as process:
+        log = tmp_path / "worker.log"
+        async with asyncio.timeout(30):
+            while "ready after" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                await asyncio.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 20) == 0
+
+
+async def test_a_refused_worker_says_all_of_it_and_ends_with_an_error(bench: Any, tmp_path: Path) -> None:
+    env = environment(bench, "refused", tmp_path, COUNTING_REFUSED="1")
+    ended = await asyncio.to_thread(faust, ["-A", "counting", "worker", "--without-web"], env, tmp_path)
+    said = ended.stdout + ended.stderr
+    assert ended.returncode != 0
+    assert "SetTable members" in said
+    assert "GlobalTable everywhere" in said
+    assert "Instead: " in said
+
+
+async def test_kill_9_in_the_middle_loses_nothing_and_doubles_nothing(bench: Any, tmp_path: Path) -> None:
+    env = environment(bench, "killed", tmp_path, COUNTING_PAUSE="0.002")
+    total = 900
+    bench.create("in", "out")
+    bench.send("in", range(total), key=lambda n: f"key-{n % KEYS}")
+    for part in (200, 500):
+        async with worker(env, tmp_path) as process:
+            await _at_least(bench, part)
+            process.kill()
+    async with worker(env, tmp_path):
+        rows = await bench.wait_for("out", total)
+    for key in range(KEYS):
+        mine = [tuple(map(int, row.value.split())) for row in rows if row.key == f"key-{key}"]
+        assert mine == [(value, number + 1) for number, value in enumerate(range(key, total, KEYS))]
+    assert set(Counter(row.value for row in rows).values()) == {1}
+
+
+async def _at_least(bench: Any, count: int) -> None:
+    async with asyncio.timeout(30):
+        while len(await asyncio.to_thread(bench.committed, "out")) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
