@@ -11,8 +11,8 @@ from streamapp.errors import StreamAppError
 
 logger = logging.getLogger(__name__)
 
-#: A drain that takes longer is given up: what was not committed runs again elsewhere.
-DRAIN_TIMEOUT_S = 20.0
+#: A drain that takes longer is given up: what was not committed runs again elsewhere. The process ends within 20 s.
+DRAIN_TIMEOUT_S = 18.0
 
 
 async def work(app: Any) -> int:
