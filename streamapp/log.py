@@ -17,6 +17,37 @@ LogFormat = Literal["console", "json"]
 
 #: Loggers that say at INFO what a user of ours need not read.
 _CHATTY = ("aiokafka", "faust", "mode", "asyncio")
+#: Seconds between two equal lines of a client library: the first pause and the longest.
+_REPEAT_AFTER_S, _REPEAT_AFTER_MAX_S = 2.0, 60.0
+#: Most lines remembered; more different ones than this are no repetition.
+_REPEATS_KEPT = 200
+
+
+class Repeats(logging.Filter):
+    """Says a line of aiokafka's again only after a pause, which doubles: without a broker it says ten a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Line -> (when it was said last, the pause after it, how often it was kept back since).
+        self._said: dict[str, tuple[float, float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka"):
+            return True
+        line = record.getMessage()
+        said_at, pause_s, kept_back = self._said.get(line, (0.0, _REPEAT_AFTER_S, 0))
+        silent_s = abs(record.created - said_at)
+        if silent_s < pause_s:
+            self._said[line] = said_at, pause_s, kept_back + 1
+            return False
+        if silent_s > 2 * _REPEAT_AFTER_MAX_S:  # another trouble than the last time
+            pause_s, kept_back = _REPEAT_AFTER_S / 2, 0
+        if kept_back:
+            record.msg, record.args = "%s (%d times more since)", (line, kept_back)
+        if len(self._said) >= _REPEATS_KEPT:
+            self._said.clear()
+        self._said[line] = record.created, min(pause_s * 2, _REPEAT_AFTER_MAX_S), 0
+        return True
 
 
 def configure(log_format: LogFormat = "console", level: int | str = logging.INFO) -> None:
@@ -26,6 +57,7 @@ def configure(log_format: LogFormat = "console", level: int | str = logging.INFO
         root.removeHandler(handler)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_formatter(log_format))
+    handler.addFilter(Repeats())
     root.addHandler(handler)
     root.setLevel(level)
     for name in _CHATTY:

@@ -12,7 +12,7 @@ from aiokafka.structs import TopicPartition
 from streamapp.clock import Clock
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.recovery import Progress, RestorePlan, newest_append_times, restore, restore_plans
-from streamapp.errors import StateCorrupted
+from streamapp.errors import ConfigurationError, StateCorrupted
 from streamapp.failpoints import failpoint
 from streamapp.state import Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
@@ -78,6 +78,8 @@ async def restore_stores(
             stores[log] = _opened(state, identity, kept_s.get(log))
     plans = await restore_plans(cluster, {log: store.checkpoint for log, store in stores.items()}, clock=clock)
     for log, plan in plans.items():
+        if log not in kept_s:
+            _refuse_a_truncated_changelog(log, plan, stores[log].checkpoint)
         if plan.wipe is not None:
             logger.warning("wiping %s: %s", stores[log].name, plan.wipe)
             stores[log].close()
@@ -87,6 +89,21 @@ async def restore_stores(
         timed = due.keys() & kept_s.keys()
         newest_s = await newest_append_times(cluster, timed, clock=clock) if timed else {}
         await _read(due, stores, newest_s, cluster, clock, client_options)
+
+
+def _refuse_a_truncated_changelog(log: Partition, plan: RestorePlan, checkpoint: int | None) -> None:
+    """`ConfigurationError` if what comes before the first record that is still there cannot be had from anywhere.
+
+    Compaction never moves a log's beginning; only a retention or `kafka-delete-records` does.
+    """
+    if plan.start > 0 and plan.start != checkpoint:
+        raise ConfigurationError(
+            f"{log} begins at {plan.start}, and the store on disk "
+            f"{'is empty' if checkpoint is None else f'ends at {checkpoint}'}: records of a table that is kept for "
+            "ever were deleted, so it cannot be restored. Nothing is processed on wrong values. Set the topic's "
+            "cleanup.policy to compact; start this worker with a state directory (DATADIR) that is as old as the "
+            "changelog's beginning or newer, or reset the changelog and the group's offsets to process all again."
+        )
 
 
 async def _read(

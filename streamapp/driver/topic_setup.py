@@ -28,17 +28,29 @@ async def create_missing(
 
     A topic that exists is left as it is, whatever it is like; `streamapp check` and `topics diff` judge it.
     """
-    await create(lambda brokers: _wanted(settings, brokers, declared, consumed, changelogs), client_options)
+    names = set(consumed)
+
+    def wanted_of(brokers: int, counts: Mapping[str, int]) -> Mapping[str, TopicSpec]:
+        # Dead letters keep their record's partition number, so an input that exists decides how many there are.
+        as_they_are = {name: counts[name] for name in names & counts.keys()}
+        return _wanted(settings, brokers, {**declared, **as_they_are}, names, changelogs)
+
+    await create(wanted_of, client_options)
 
 
-async def create(wanted_of: Callable[[int], Mapping[str, TopicSpec]], client_options: Mapping[str, Any]) -> None:
-    """Create what does not exist of the topics `wanted_of` names, which is told how many brokers there are."""
+async def create(
+    wanted_of: Callable[[int, Mapping[str, int]], Mapping[str, TopicSpec]], client_options: Mapping[str, Any]
+) -> None:
+    """Create what does not exist of the topics `wanted_of` names.
+
+    It is told how many brokers there are, and the number of partitions of every topic that exists.
+    """
     admin = AIOKafkaAdminClient(**client_options)
     await admin.start()
     try:
-        existing = set(await admin.list_topics())
+        existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
         brokers = len((await admin.describe_cluster())["brokers"])
-        missing = [topic for name, topic in wanted_of(brokers).items() if name not in existing]
+        missing = [topic for name, topic in wanted_of(brokers, existing).items() if name not in existing]
         if not missing:
             return
         logger.info("creating topics: %s", ", ".join(topic.name for topic in missing))

@@ -40,7 +40,7 @@ from streamapp.eos.plain import PlainProducer
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import OffsetOf
 from streamapp.eos.recovery import listed_offsets, stable_offsets
-from streamapp.errors import ConfigurationError, Unavailable
+from streamapp.errors import ConfigurationError, RecordError, StreamAppError, Unavailable
 from streamapp.failpoints import failpoint
 from streamapp.state import DirectoryInUse, Identity, MemoryState, StateDirectory
 from streamapp.state import Partition as StorePartition
@@ -49,6 +49,8 @@ from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
 
+#: How soon a topic that was deleted or has got partitions is noticed.
+_METADATA_AGE_MS = 5000
 #: How many workers without INSTANCE may share one DATADIR.
 _DYNAMIC_DIRECTORIES = 64
 
@@ -110,6 +112,7 @@ class Consumer(Service):
             heartbeat_interval_ms=int(settings.session_timeout * 1000 / 4),
             max_partition_fetch_bytes=2 << 20,
             fetch_max_wait_ms=200,
+            metadata_max_age_ms=_METADATA_AGE_MS,
             **self._client_options(),
         )
         self._group = GroupConsumer(
@@ -186,7 +189,7 @@ class Consumer(Service):
         if isinstance(inbox, InboxTable) and inbox.topics:
             name, partitions = inbox.changelog_topic_name, one_count(await self._partition_counts(inbox.topics))
             await create(
-                lambda brokers: {name: inbox_changelog_spec(settings, brokers, name, partitions)},
+                lambda brokers, _: {name: inbox_changelog_spec(settings, brokers, name, partitions)},
                 self._client_options(),
             )
         if intents is not None:
@@ -229,7 +232,7 @@ class Consumer(Service):
 
     def end(self, exc: BaseException) -> None:
         """End the worker with an error; the first one is the reason."""
-        logger.critical("%s", exc, exc_info=None if isinstance(exc, ConfigurationError) else exc)
+        logger.critical("%s", exc, exc_info=None if isinstance(exc, StreamAppError) else exc)
         if self.app.failure is not None:
             return
         self.app.failure = exc
@@ -250,8 +253,10 @@ class Consumer(Service):
         await app.agents.on_rebalance(revoked, newly)
         await app.topics.on_partitions_assigned(tps)
         consumed = {partition.topic for partition in partitions}
-        for topic in app.declared_topics.keys() | consumed | {name + dead_letter.SUFFIX for name in consumed}:
+        for topic in app.declared_topics.keys() - consumed:
             await producer.ensure(topic)
+        for topic in sorted({*self._subscribed, *consumed}):
+            await self._refuse_a_changed_topic(topic)
         failpoint("K15a")
         offsets = await self._starting_offsets(partitions)
         failpoint("K15b")
@@ -266,6 +271,31 @@ class Consumer(Service):
             task.offsets[partition] = offsets[partition]
         await self._restore(tasks)
         return list(tasks.values())
+
+    async def _refuse_a_changed_topic(self, topic: str) -> None:
+        """`ConfigurationError` for an input that was deleted or has got partitions: keys must not leave their state.
+
+        Dead letters keep their record's partition number and are made with their topic, so their topic remembers how
+        many partitions there were.
+        """
+        assert self._engine is not None
+        producer = self._engine.producer
+        letters = topic + dead_letter.SUFFIX
+        try:
+            count = (await producer.renew(topic)).partition_count
+            count_then = (await producer.renew(letters)).partition_count
+        except RecordError as exc:
+            raise ConfigurationError(
+                f"{topic} or {letters} was deleted under this worker: {exc} What was committed stands. If that was "
+                "meant, start again, which creates them anew; else stop all workers first and bring them back."
+            ) from exc
+        if count > count_then:
+            raise ConfigurationError(
+                f"{topic} has {count} partitions and {letters} {count_then}: partitions were added to a topic in use, "
+                "so that keys have moved away from their state. What was committed stands, and nothing more is "
+                f"processed. Recreate {topic} with {count_then} partitions, or, where neither a table nor the order "
+                f"of a key's records matters, add partitions to {letters}, too."
+            )
 
     async def _starting_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """The committed offsets, once they are stable; the beginning where nothing was ever committed."""

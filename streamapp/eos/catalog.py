@@ -28,8 +28,10 @@ class Catalog:
         `ConfigurationError` when it may not be described.
         """
         known = self.known.get(topic)
-        if known is not None:
-            return known
+        return known if known is not None else await self.renew(topic, patience_s)
+
+    async def renew(self, topic: str, patience_s: float = TOPIC_PATIENCE_S) -> TopicDescription:
+        """Learn a topic again, as `ensure()` does: it may have got partitions, or be gone, since the last time."""
         away = Patience(self._clock, f"asking for topic {topic}")
         patience = Patience(self._clock, f"looking for topic {topic}", limit_s=patience_s, on_limit=RecordError)
         while True:

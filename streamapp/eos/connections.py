@@ -60,6 +60,13 @@ _LOST = (
     OSError,
     KeyError,
 )
+#: What it raises when a broker does not take the credentials, or not in this way.
+_REFUSED = (
+    aiokafka.errors.AuthenticationFailedError,
+    aiokafka.errors.SaslAuthenticationFailed,
+    aiokafka.errors.UnsupportedSaslMechanismError,
+    aiokafka.errors.IllegalSaslStateError,
+)
 _TOPIC_RESOURCE = 2
 _TOPIC_CONFIGS = [
     "max.message.bytes",
@@ -116,7 +123,7 @@ async def _refusal(client: Any, bootstrap: str, options: dict[str, Any]) -> Conf
     for host, port, _ in client.hosts:
         try:
             connection = await create_conn(host, port, **options)
-        except (aiokafka.errors.AuthenticationFailedError, aiokafka.errors.UnsupportedSaslMechanismError) as exc:
+        except _REFUSED as exc:
             return ConfigurationError(
                 f"{host}:{port} refused the credentials: {exc}. Check SECURITY_PROTOCOL and the SASL_ settings."
             )

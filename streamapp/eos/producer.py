@@ -132,6 +132,10 @@ class Producer:
         """Learn a topic's partitions and limits before the first send to it (`Catalog.ensure`)."""
         return await self._catalog.ensure(topic, patience_s)
 
+    async def renew(self, topic: str) -> TopicDescription:
+        """Learn a topic again: it may have got partitions, or be gone (`Catalog.renew`)."""
+        return await self._catalog.renew(topic)
+
     async def refresh(self, topic: str) -> None:
         """Look once whether a topic's limits or partitions have changed (`Catalog.refresh`)."""
         await self._catalog.refresh(topic)
