@@ -194,7 +194,7 @@ class Consumer(Service):
             )
         if intents is not None:
             log, most = intents.changelog_topic_name, max((await self._partition_counts(consumed)).values())
-            await create(lambda brokers: {log: changelog_spec(settings, brokers, log, most)}, self._client_options())
+            await create(lambda brokers, _: {log: changelog_spec(settings, brokers, log, most)}, self._client_options())
 
     async def _partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         assert self._engine is not None
