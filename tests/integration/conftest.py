@@ -74,7 +74,9 @@ class Bench:
 
     def send(self, topic: str, values: Iterable[Any], *, key: Any = "k", partition: int = -1, **more: Any) -> None:
         """Values (text, bytes, None, or anything JSON has) under one key, or keys made from the value."""
-        producer = Producer({"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5})
+        # Idempotent, or a batch that is sent again arrives behind the next one, or twice.
+        options = {"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", "linger.ms": 5}
+        producer = Producer({**options, "enable.idempotence": True})
         for value in values:
             made = key(value) if callable(key) else key
             raw = value if isinstance(value, str | bytes | None) else json.dumps(value)

@@ -20,9 +20,12 @@ from confluent_kafka.admin import (
 from streamapp.embedded import kafka as embedded
 from streamapp.embedded import ports
 from streamapp.embedded.kafka import Kafka
+from streamapp.errors import ConfigurationError
+from streamapp.ops.feed import Kind, feed, numbered
+from streamapp.settings import load
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from service import Service, wait_until
+from service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
@@ -63,9 +66,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
             for line in lines
         ]
         changed += [
-            "listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256",
-            f"listener.name.sasl.plain.sasl.jaas.config={module}.plain.PlainLoginModule required "
-            f'user_alice="{PASSWORD}";',
+            "listener.name.sasl.sasl.enabled.mechanisms=SCRAM-SHA-256",
             f"listener.name.sasl.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;",
         ]
         return "\n".join(changed) + "\n"
@@ -156,39 +157,43 @@ def test_sigterm_ends_a_worker_whose_broker_is_away(own: Secured, service: Servi
     assert heir.stop() == 0, heir.said
 
 
-@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
-def test_credentials_are_refused_at_once_or_work(own: Secured, service: Service, mechanism: str) -> None:
-    if mechanism != "PLAIN":
-        admin = AdminClient({"bootstrap.servers": own.bootstrap})
-        credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
-        change = UserScramCredentialUpsertion("alice", credential, PASSWORD.encode())
-        for future in admin.alter_user_scram_credentials([change]).values():
-            future.result(30)
+def test_credentials_are_refused_at_once_or_work(own: Secured, service: Service) -> None:
+    admin = AdminClient({"bootstrap.servers": own.bootstrap})
+    credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+    change = UserScramCredentialUpsertion("alice", credential, PASSWORD.encode())
+    for future in admin.alter_user_scram_credentials([change]).values():
+        future.result(30)
     service.feed(50)
-    login = {
-        "BROKER": own.secured,
-        "SECURITY_PROTOCOL": "SASL_PLAINTEXT",
-        "SASL_MECHANISM": mechanism,
-        "SASL_USERNAME": "alice",
-    }
-    wrong = service.worker(**login, SASL_PASSWORD="wrong")
+    login = {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SASL_MECHANISM": "SCRAM-SHA-256", "SASL_USERNAME": "alice"}
+    wrong = service.worker(BROKER=own.secured, **login, SASL_PASSWORD="wrong")
     assert wrong.wait() == 2, wrong.said
     assert "refused the credentials" in wrong.said
     assert "Check SECURITY_PROTOCOL and the SASL_ settings" in wrong.said
     assert "Traceback" not in wrong.said
-    right = service.worker(**login, SASL_PASSWORD=PASSWORD)
+    right = service.worker(BROKER=own.secured, **login, SASL_PASSWORD=PASSWORD)
     right.until("ready after")
-    service.assert_pass()
-    secured = {
+
+    # The commands that are not workers have clients of their own.
+    options = {name.lower(): value for name, value in login.items()}
+    kind = Kind(service.topics.transfer, "from_account")
+    record = (
+        b'{"event_id":"fed","from_account":"@bank","to_account":"a","amount":1,"currency":"EUR",'
+        b'"occurred_at":"2024-05-01T12:00:00Z"}'
+    )
+    assert feed(load(broker=own.secured, **options, sasl_password=PASSWORD), kind, numbered([record])).clean
+    with pytest.raises(ConfigurationError, match="uthentication"):
+        feed(load(broker=own.secured, **options, sasl_password="wrong"), kind, numbered([record]), reach_timeout_s=5)
+    librdkafka = {
         "bootstrap.servers": own.secured,
         "security.protocol": "SASL_PLAINTEXT",
-        "sasl.mechanism": mechanism,
+        "sasl.mechanism": "SCRAM-SHA-256",
         "sasl.username": "alice",
     }
-    assert service.audit(config={**secured, "sasl.password": PASSWORD}).verdict.name == "PASS"
-    refused = service.audit(config={**secured, "sasl.password": "wrong"}, timeout_s=5)
+    service.assert_pass()
+    report = service.audit(config={**librdkafka, "sasl.password": PASSWORD})
+    assert (report.verdict.name, report.records_read[service.topics.transfer]) == ("PASS", 51)
+    refused = service.audit(config={**librdkafka, "sasl.password": "wrong"}, timeout_s=5)
     assert refused.verdict.name == "UNKNOWN"
     assert "uthentication" in " ".join(refused.reasons)
-    wait_until(lambda: right.exit_code is None, lambda: right.said)
     assert right.stop() == 0, right.said
     assert PASSWORD not in right.said
