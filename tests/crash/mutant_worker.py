@@ -91,7 +91,7 @@ def m4() -> None:
     def at_once(self: Any, rows: Any, key: bytes, value: Any, appended_s: int) -> Any:
         mark = whole(self, rows, key, value, appended_s)
         if mark is not None:
-            rows._partition._storage.write([(key, mark.pack())], None)
+            rows._partition._storage.write([(key, mark)], None)
         return mark
 
     Inbox._fresh = at_once  # type: ignore[method-assign]

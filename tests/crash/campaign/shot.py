@@ -187,12 +187,14 @@ class Shot:
         newest = max(worker.generation for worker in self._workers if worker is not victim)
         thawed, thawed_ms = time.monotonic(), time.time() * 1000
         victim.signal(signal.SIGCONT)
-        settled = wait_until(lambda: victim.exit_code is not None or victim.generation > newest, 20)
+        settled = wait_until(
+            lambda: victim.exit_code is not None or victim.owned_ms(thawed_ms, newest) < float("inf"), 20
+        )
         self.result.zombie_s = time.monotonic() - thawed
         self.result.zombie = "rejoined" if victim.exit_code is None else f"ended with {victim.exit_code}"
         if not settled or self.result.zombie_s > ZOMBIE_S:
             self._problem(f"the zombie was neither gone nor back after {self.result.zombie_s:.1f} s")
-        rejoined_ms = victim.owned_ms(newest)
+        rejoined_ms = victim.owned_ms(thawed_ms, newest)
         late = [
             it for it in segments.markers(self._logs)
             if it.producer_id in own and it.kind == "commit" and thawed_ms < it.time_ms < rejoined_ms

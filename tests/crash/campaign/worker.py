@@ -98,9 +98,14 @@ class Worker:
         """The newest generation under which it said that it owns partitions; 0: none yet."""
         return max(self._owned(), default=0)
 
-    def owned_ms(self, after: int) -> float:
-        """When it first owned partitions in a generation newer than `after`; infinite if it never did."""
-        return min((at for generation, at in self._owned().items() if generation > after), default=float("inf"))
+    def owned_ms(self, since_ms: float, newest: int) -> float:
+        """When it first owned partitions since then, in a generation not older than `newest`; infinite if never.
+
+        A static member whose seat still stands rejoins in the generation it missed; what a thawed one says of an
+        older generation is no rejoining.
+        """
+        rejoined = (at for generation, at in self._owned().items() if at > since_ms and generation >= newest)
+        return min(rejoined, default=float("inf"))
 
     def _owned(self) -> dict[int, float]:
         lines = re.findall(r'"generation (\d+): owns.*"timestamp": "([^"]+)"', self.log.read_text(errors="replace"))
