@@ -205,6 +205,8 @@ class EngineApp(faust.App):
             engine = self.engine
             if engine is None:
                 return await fun(*args)
+            if not engine.begin_timer():
+                return None
             unit = Unit(None, [])
             set_current_unit(unit)
             try:
@@ -215,6 +217,7 @@ class EngineApp(faust.App):
                 raise
             finally:
                 set_current_unit(None)
+                engine.end_timer()
             return result
 
         return run

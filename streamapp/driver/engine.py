@@ -10,6 +10,7 @@ said by the consumer side (`ownership.py`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -100,6 +101,11 @@ class Engine:
         self._alone: tuple[Partition, int] | None = None
         self._refusals: dict[tuple[Partition, int], RecordError] = {}
         self._commit_lock = asyncio.Lock()
+        #: Runs of timers that are under way.
+        self._runs = 0
+        self._runs_ended = asyncio.Event()
+        self._runs_ended.set()
+        self._leaving = False
         #: Runs of timers whose sends are in the open transaction.
         self._timers: list[Unit] = []
         self._barriers_missed = 0
@@ -174,6 +180,27 @@ class Engine:
         """Records wait for their batch to fill up, or units run that may never finish: a commit is due for them."""
         if self._due_at == float("inf"):
             self._set_due_time()
+
+    def begin_timer(self) -> bool:
+        """A run of a timer begins; False when the worker is leaving, and it should not."""
+        if self._leaving:
+            return False
+        self._runs += 1
+        self._runs_ended.clear()
+        return True
+
+    def end_timer(self) -> None:
+        """A run is over, whatever came of it."""
+        self._runs -= 1
+        if not self._runs:
+            self._runs_ended.set()
+
+    async def end_timers(self, timeout_s: float) -> None:
+        """Begin no further run, and let those under way finish; one that takes longer is given up, as by a crash."""
+        self._leaving = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._runs_ended.wait()
 
     async def finish_timer(self, unit: Unit) -> None:
         """A timer's run is over: what it sent goes with one commit, all of it.

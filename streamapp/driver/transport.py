@@ -51,6 +51,8 @@ logger = logging.getLogger(__name__)
 
 #: How soon a topic that was deleted or has got partitions is noticed.
 _METADATA_AGE_MS = 5000
+#: How long a drain waits for runs of timers that are under way, in seconds.
+_TIMERS_END_WITHIN_S = 2.0
 #: How many workers without INSTANCE may share one DATADIR.
 _DYNAMIC_DIRECTORIES = 64
 
@@ -208,6 +210,8 @@ class Consumer(Service):
 
     async def drain(self) -> None:
         """Let running events finish and commit them; no further one starts. Called before the agents are stopped."""
+        if self._engine is not None and self._engine.membership is not None:
+            await self._engine.end_timers(_TIMERS_END_WITHIN_S)
         if self._group is not None:
             await self._group.close()
         failpoint("K22")
