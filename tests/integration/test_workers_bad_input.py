@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,6 +120,7 @@ SMALL_DISK = 'mount -t tmpfs -o size=64m tmpfs "$1" || exit 77; shift; exec "$@"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is a tmpfs, which only root can mount")
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="a small disk needs unshare(1)")
 def test_a_full_disk_ends_the_worker_and_the_next_one_goes_on(service: Service, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
