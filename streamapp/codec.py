@@ -10,11 +10,11 @@ import msgspec
 
 from streamapp.clock import parse_rfc3339
 from streamapp.errors import RecordError
+from streamapp.topics import MAX_RECORD_BYTES
 
 R = TypeVar("R", bound=msgspec.Struct)
 
 #: Limits of the contract.
-RECORD_BYTES_MAX = 1 << 20
 NESTING_MAX = 32
 AHEAD_MAX_S = 3600.0
 
@@ -34,8 +34,8 @@ class Codec(Generic[R]):
         """The record in `value`. Raises `RecordError` that says which field is wrong and how."""
         if value is None:
             raise RecordError("the value is null; a JSON object is expected")
-        if len(value) > RECORD_BYTES_MAX:
-            raise RecordError(f"the value has {len(value):,} bytes; {RECORD_BYTES_MAX:,} are allowed")
+        if len(value) > MAX_RECORD_BYTES:
+            raise RecordError(f"the value has {len(value):,} bytes; {MAX_RECORD_BYTES:,} are allowed")
         if _nesting_may_exceed(value) and nesting(value) > NESTING_MAX:
             raise RecordError(f"the value is nested deeper than {NESTING_MAX} levels")
         try:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from streamapp.clock import Clock
-from streamapp.codec import RECORD_BYTES_MAX
 from streamapp.delivery.dead_letter import Source, dead_letter
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.delivery.inbox import Mark, Status
@@ -31,6 +30,7 @@ from streamapp.eos.remedies import ContentRefused
 from streamapp.errors import ConfigurationError, Fenced, InstanceFenced, RecordError, StreamAppError, TransactionAborted
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
+from streamapp.topics import DEAD_LETTER_ROOM_BYTES, MAX_RECORD_BYTES
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ BARRIERS_MISSED_MAX = 3
 #: Finished units between two looks at the clock.
 _CLOCK_EVERY = 32
 #: Largest dead letter: the largest record and 64 KiB for where it was and why.
-DEAD_LETTER_BYTES_MAX = RECORD_BYTES_MAX + (64 << 10)
+DEAD_LETTER_BYTES_MAX = MAX_RECORD_BYTES + DEAD_LETTER_ROOM_BYTES
 
 
 class BarrierHeld(StreamAppError):
