@@ -28,8 +28,9 @@ run: $(STAMP)  ## real purchases through real Kafka into balances, with the audi
 test: $(STAMP)  ## every test that gates a change, on real Kafka and PostgreSQL
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: $(STAMP)  ## formatting, lint, types, import rules
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
+check: $(STAMP)  ## formatting, lint, types, import rules, schemas
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache \
+		&& $(BIN)/streamapp schema check
 
 format: $(STAMP)  ## format the code and apply the safe fixes
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .

@@ -15,6 +15,9 @@ from streamapp.clock import parse_rfc3339
 #: Minor units (cents). Kafka's other readers have 64 bits, so no amount is larger.
 Amount = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
+#: RFC 3339, UTC, `Z`.
+Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+
 Leg = Literal["debit", "credit"]
 
 
@@ -28,7 +31,7 @@ class Event(msgspec.Struct, frozen=True):
     """A record that says when it happened: event time is `occurred_at` alone."""
 
     event_id: str
-    occurred_at: str
+    occurred_at: Time
 
     def __post_init__(self) -> None:
         parse_rfc3339(self.occurred_at)
@@ -68,7 +71,7 @@ class AccountBalance(msgspec.Struct, frozen=True):
     entries: int
     transfer_id: str
     leg: Leg
-    updated_at: str
+    updated_at: Time
 
 
 class TransferRejected(Event, frozen=True):

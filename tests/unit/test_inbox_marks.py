@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import faust
 import msgspec
@@ -139,3 +140,13 @@ def test_fields_that_do_not_exist_are_refused_when_they_are_named() -> None:
         Fields("id", ("amuont",)).check(Payment.__struct_fields__, "post")
     with pytest.raises(ConfigurationError, match="at least one"):
         Fields(())
+
+
+def test_a_field_that_is_added_with_a_default_is_no_other_content_where_defaults_are_omitted() -> None:
+    fields: list[Any] = [("event_id", str), ("amount", int)]
+    old = msgspec.defstruct("Order", fields, omit_defaults=True)("1", 5)
+    grown = msgspec.defstruct("Order", [*fields, ("currency", str, "EUR")], omit_defaults=True)
+    written_out = msgspec.defstruct("Order", [*fields, ("currency", str, "EUR")])
+    content = Fields("event_id").hash_of
+    assert content(old) == content(grown("1", 5)) != content(grown("1", 5, "USD"))
+    assert content(old) != content(written_out("1", 5))
