@@ -205,19 +205,19 @@ class EngineApp(faust.App):
             engine = self.engine
             if engine is None:
                 return await fun(*args)
-            if not engine.begin_timer():
+            if not engine.timers.begin():
                 return None
             unit = Unit(None, [])
             set_current_unit(unit)
             try:
                 result = await fun(*args)
-                await engine.finish_timer(unit)
+                await engine.timers.finish(unit)
             except BaseException:
                 unit.drop()
                 raise
             finally:
                 set_current_unit(None)
-                engine.end_timer()
+                engine.timers.end()
             return result
 
         return run

@@ -4,33 +4,32 @@
     commit due   ──▶ gate closed, last units finish ──▶ eos.commit ──▶ stores, gate open
 
 An aborted transaction rewinds every task to its committed offsets; a lost seat drops the tasks. Who owns what is
-said by the consumer side (`ownership.py`).
+said by the consumer side (`consumer.py`). A refused transaction runs again one event at a time (`replay.py`), what an
+event did is replaced by its dead letter in `failure.py`, and runs of timers are in `timers.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from streamapp.clock import Clock
-from streamapp.delivery.dead_letter import Source, dead_letter
-from streamapp.delivery.inbox import TABLE as INBOX
-from streamapp.delivery.inbox import Mark, Status
+from streamapp.driver.failure import brief, replace_by_dead_letter
 from streamapp.driver.gate import Gate
 from streamapp.driver.intents import Intents
+from streamapp.driver.replay import Replay
 from streamapp.driver.task import Task
+from streamapp.driver.timers import Timers
 from streamapp.driver.unit import Unit
 from streamapp.eos.commit import commit
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.remedies import ContentRefused
-from streamapp.errors import ConfigurationError, Fenced, InstanceFenced, RecordError, StreamAppError, TransactionAborted
+from streamapp.errors import Fenced, InstanceFenced, RecordError, StreamAppError, TransactionAborted
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
-from streamapp.topics import DEAD_LETTER_ROOM_BYTES, MAX_RECORD_BYTES
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
@@ -41,8 +40,6 @@ BARRIER_SHARE = 0.6
 BARRIERS_MISSED_MAX = 3
 #: Finished units between two looks at the clock.
 _CLOCK_EVERY = 32
-#: Largest dead letter: the largest record and 64 KiB for where it was and why.
-DEAD_LETTER_BYTES_MAX = MAX_RECORD_BYTES + DEAD_LETTER_ROOM_BYTES
 
 
 class BarrierHeld(StreamAppError):
@@ -89,25 +86,17 @@ class Engine:
         self.counts: dict[str, int] = {}
         #: Runs what events want done after their commit; None where no handler is registered.
         self.intents: Intents | None = None
+        #: Runs of timers, whose sends go with the commits.
+        self.timers = Timers(self.gate, self.finished)
         self._settings = settings
         self._clock = clock
         self._crash = crash
         self._due = asyncio.Event()
         self._due_at = float("inf")
         self._finished = 0
-        #: While the events of a refused transaction run one at a time: up to here.
-        self._replaying_until: dict[Partition, int] = {}
-        #: ... the place of the event that runs, and why the broker refused what an event led to.
-        self._alone: tuple[Partition, int] | None = None
-        self._refusals: dict[tuple[Partition, int], RecordError] = {}
+        #: Runs the events of a refused transaction one at a time.
+        self._replay = Replay(self.gate)
         self._commit_lock = asyncio.Lock()
-        #: Runs of timers that are under way.
-        self._runs = 0
-        self._runs_ended = asyncio.Event()
-        self._runs_ended.set()
-        self._leaving = False
-        #: Runs of timers whose sends are in the open transaction.
-        self._timers: list[Unit] = []
         self._barriers_missed = 0
 
     # --- units
@@ -121,14 +110,14 @@ class Engine:
             store.merge()
         self._finished += 1
         if self.gate.single:
-            self._alone = _place(unit.records[0]) if unit.records else None
+            self._replay.ran(unit)
             self.request_commit()
         else:
             self._look_at_the_clock()
 
     def refusal(self, record: Any) -> RecordError | None:
         """Why the broker refused what this record led to, when its event was alone in a transaction."""
-        return self._refusals.get(_place(record))
+        return self._replay.refusal(record)
 
     def failed(self, unit: Unit, error: BaseException, agent: str | None = None) -> None:
         """Replace a unit's effects by its dead letter, and by a FAILED mark where `agent` has an inbox.
@@ -139,81 +128,17 @@ class Engine:
             return
         task: Task = unit.task
         if len(unit.records) > 1:
-            logger.warning("a batch failed and runs again one event at a time: %s", _brief(error))
+            logger.warning("a batch failed and runs again one event at a time: %s", brief(error))
             task.retry(unit)
             return
-        record = unit.records[0]
-        source = Source(
-            record.topic,
-            record.partition,
-            record.offset,
-            record.timestamp,
-            record.key,
-            record.value,
-            tuple(record.headers),
-        )
-        entries = [(key, Mark.unpack(raw)) for name, key, raw in unit.entries or () if name == agent]
-        attempts = max((mark.attempts for _, mark in entries), default=1)
-        letter = dead_letter(source, error, group=self._settings.id, attempts=attempts, size_max=DEAD_LETTER_BYTES_MAX)
-        unit.give_up()
-        unit.sends.append((letter.topic, letter.partition, letter.key, letter.value, letter.headers, None))  # type: ignore[arg-type]
-        unit.stores.clear()
-        if entries:
-            store = task.stores[INBOX]
-            rows = unit.stores[store] = store.begin()
-            for key, mark in entries:
-                rows.set(key, mark._replace(status=Status.FAILED).pack())
+        replace_by_dead_letter(unit, error, agent, group=self._settings.id)
         self.count("dead_letters")
-        if not isinstance(error, RecordError):
-            logger.error(
-                "%s raised for %s[%d]@%d, which is now in %s",
-                _brief(error),
-                record.topic,
-                record.partition,
-                record.offset,
-                letter.topic,
-                exc_info=error,
-            )
         task.finish(unit)
 
     def waiting(self) -> None:
         """Records wait for their batch to fill up, or units run that may never finish: a commit is due for them."""
         if self._due_at == float("inf"):
             self._set_due_time()
-
-    def begin_timer(self) -> bool:
-        """A run of a timer begins; False when the worker is leaving, and it should not."""
-        if self._leaving:
-            return False
-        self._runs += 1
-        self._runs_ended.clear()
-        return True
-
-    def end_timer(self) -> None:
-        """A run is over, whatever came of it."""
-        self._runs -= 1
-        if not self._runs:
-            self._runs_ended.set()
-
-    async def end_timers(self, timeout_s: float) -> None:
-        """Begin no further run, and let those under way finish; one that takes longer is given up, as by a crash."""
-        self._leaving = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._runs_ended.wait()
-
-    async def finish_timer(self, unit: Unit) -> None:
-        """A timer's run is over: what it sent goes with one commit, all of it.
-
-        A run only sends, so it may take its time: it waits for the gate when it ends and not when it begins, and a
-        slow one holds up no commit. After an abort it need not run again: its sends go with the next transaction.
-        """
-        await self.gate.entered()
-        unit.live = False
-        if unit.sends:
-            self._timers.append(unit)
-            self.finished(unit)
-        self.gate.leave()
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to one of the counters."""
@@ -332,7 +257,8 @@ class Engine:
                     self.producer.append(topic, number, key, value)
             await commit(self.producer, offsets, self.membership, settle)
         except ContentRefused as exc:
-            await self._replay_one_by_one(exc)
+            self._replay.refused(exc, {at: offset for task in self.tasks for at, offset in task.offsets.items()})
+            await self._abort(str(exc))
             return False
         except TransactionAborted as exc:
             await self._abort(str(exc))
@@ -347,10 +273,10 @@ class Engine:
         self.count("commits")
         self.count("events", self._finished)
         self._finished = 0
-        self._timers.clear()
+        self.timers.committed()
         failpoint("K12")
         if self.gate.single:
-            self._look_at_the_replay()
+            self._replay.committed(self.committed)
         self._open()
         return True
 
@@ -409,10 +335,7 @@ class Engine:
         if self.tasks:
             self.gate.open()
             if not self._finished:
-                again, self._timers = self._timers, []
-                for unit in again:  # their transaction was aborted
-                    self._timers.append(unit)
-                    self.finished(unit)
+                self.timers.send_again()
             for task in self.tasks:
                 task.advance()
             if self.gate.running:
@@ -436,38 +359,12 @@ class Engine:
             self.consumer.seek(self.committed)
         self._open()
 
-    async def _replay_one_by_one(self, refused: ContentRefused) -> None:
-        """Run the interval again, one event a transaction; the event that is then refused alone is dead-lettered."""
-        if not self.gate.single:
-            self._replaying_until = {at: offset for task in self.tasks for at, offset in task.offsets.items()}
-            self.gate.single = True
-        elif self._alone is None:
-            logger.error("what a timer sent is given up: %s", refused)
-        elif self._alone in self._refusals:
-            raise ConfigurationError(
-                f"Even the dead letter of {self._alone[0]}@{self._alone[1]} was refused. {refused} "
-                "Nothing is lost: the event is not committed. Raise the dead-letter topic's max.message.bytes."
-            ) from refused
-        else:
-            self._refusals[self._alone] = RecordError(str(refused), kind="OutputRefused")
-        await self._abort(str(refused))
-
-    def _look_at_the_replay(self) -> None:
-        if all(self.committed.get(at, until) >= until for at, until in self._replaying_until.items()):
-            self._end_replay()
-
-    def _end_replay(self) -> None:
-        self.gate.single = False
-        self._replaying_until = {}
-        self._refusals = {}
-        self._alone = None
-
     def lose(self) -> None:
         """The seat is gone: whatever was open has no effect, and no task is ours any more."""
         if self.intents is not None:
             self.intents.end()
         self._give_up()
-        self._end_replay()
+        self._replay.end()
         self.tasks = []
         self.owners = {}
         self.committed = {}
@@ -486,11 +383,3 @@ class Engine:
         self._finished = 0
         self._due_at = float("inf")
         self._due.clear()
-
-
-def _place(record: Any) -> tuple[Partition, int]:
-    return Partition(record.topic, record.partition), record.offset
-
-
-def _brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

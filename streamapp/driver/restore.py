@@ -10,17 +10,17 @@ import aiokafka
 from aiokafka.structs import TopicPartition
 
 from streamapp.clock import Clock
+from streamapp.driver.state_directory import State
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.recovery import Progress, RestorePlan, newest_append_times, restore, restore_plans
 from streamapp.errors import ConfigurationError, StateCorrupted
 from streamapp.failpoints import failpoint
-from streamapp.state import Identity, MemoryState, StateDirectory
+from streamapp.state import Identity
 from streamapp.state import Partition as StorePartition
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
 
-State = StateDirectory | MemoryState
 #: Seconds between two lines about a restore that is under way.
 _PROGRESS_EVERY_S = 2.0
 _FETCH_RECORDS = 20_000

@@ -175,7 +175,7 @@ def m16() -> None:
     """An event whose agent raised, or that nobody can read, is acknowledged without a dead letter."""
     from streamapp.driver.engine import Engine
 
-    def acknowledged(self: Any, unit: Any, error: BaseException) -> None:
+    def acknowledged(self: Any, unit: Any, error: BaseException, agent: str | None = None) -> None:
         unit.drop()
         unit.stores.clear()
         unit.task.finish(unit)
@@ -186,7 +186,8 @@ def m16() -> None:
 @mutant
 def m17() -> None:
     """Dead letters are written at once, outside of the transaction."""
-    from streamapp.driver import engine as module
+    from streamapp.driver import failure as module
+    from streamapp.driver.engine import Engine
 
     whole = module.dead_letter
 
@@ -203,9 +204,9 @@ def m17() -> None:
         sender.flush(10)
         return letter
 
-    finish = module.Engine.failed
+    finish = Engine.failed
 
-    def failed(self: Any, unit: Any, error: BaseException) -> None:
+    def failed(self: Any, unit: Any, error: BaseException, agent: str | None = None) -> None:
         staged = unit.sends
         finished = unit.task.finish
 
@@ -215,12 +216,12 @@ def m17() -> None:
 
         unit.task.finish = without_letter
         try:
-            finish(self, unit, error)
+            finish(self, unit, error, agent)
         finally:
             del unit.task.finish
 
     module.dead_letter = at_once
-    module.Engine.failed = failed  # type: ignore[method-assign]
+    Engine.failed = failed  # type: ignore[method-assign]
 
 
 @mutant

@@ -1,0 +1,152 @@
+"""What an assignment asks for before its tasks may run (decision 13): where to read on, and complete tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from faust.types.tuples import TP
+
+from streamapp.clock import SYSTEM_CLOCK
+from streamapp.delivery import dead_letter
+from streamapp.delivery.after_commit import TABLE as INTENTS
+from streamapp.driver.after_commit import run_intent
+from streamapp.driver.engine import Engine
+from streamapp.driver.inbox import InboxTable
+from streamapp.driver.intents import Intents
+from streamapp.driver.restore import restore_stores
+from streamapp.driver.route import TopicRoute
+from streamapp.driver.state_directory import State
+from streamapp.driver.task import Task
+from streamapp.eos.cluster import Cluster
+from streamapp.eos.protocol import OffsetOf
+from streamapp.eos.recovery import listed_offsets, stable_offsets
+from streamapp.errors import ConfigurationError, RecordError
+from streamapp.failpoints import failpoint
+from streamapp.state import Identity
+from streamapp.state import Partition as StorePartition
+from streamapp.types import Partition
+
+
+class Preparation:
+    """Makes the tasks of each assignment of one worker, one assignment at a time. Stores that stay ours stay open."""
+
+    def __init__(
+        self, app: Any, engine: Engine, cluster: Cluster, state: State, client_options: Mapping[str, Any]
+    ) -> None:
+        #: Topics the worker reads; those without a partition here are looked at, too.
+        self.subscribed: list[str] = []
+        self._app = app
+        self._engine = engine
+        self._cluster = cluster
+        self._state = state
+        self._client_options = client_options
+        self._stores: dict[Partition, StorePartition] = {}
+
+    async def prepare(self, partitions: Collection[Partition]) -> list[Task]:
+        """The tasks of these partitions: their tables restored, their offsets where to read on.
+
+        Raises `ConfigurationError` for what was deleted or changed under the worker, which then ends.
+        """
+        app, engine = self._app, self._engine
+        producer = engine.producer
+        tps = {TP(*partition) for partition in partitions}
+        revoked, newly = app._update_assignment(tps)
+        await app.agents.on_rebalance(revoked, newly)
+        await app.topics.on_partitions_assigned(tps)
+        consumed = {partition.topic for partition in partitions}
+        for topic in app.declared_topics.keys() - consumed:
+            await producer.ensure(topic)
+        for topic in sorted({*self.subscribed, *consumed}):
+            await self._refuse_a_changed_topic(topic)
+        failpoint("K15a")
+        offsets = await self._starting_offsets(partitions)
+        failpoint("K15b")
+        tasks: dict[tuple[int, int], Task] = {}
+        for partition in sorted(partitions):
+            count = (await producer.ensure(partition.topic)).partition_count
+            task = tasks.get((count, partition.number))
+            if task is None:
+                task = tasks[count, partition.number] = Task(partition.number, engine.gate, engine, {})
+            channels = app.topics.channels(*partition)
+            task.routes[partition.topic] = TopicRoute(app, partition.topic, count, channels)
+            task.offsets[partition] = offsets[partition]
+        await self._restore(tasks)
+        return list(tasks.values())
+
+    async def _refuse_a_changed_topic(self, topic: str) -> None:
+        """`ConfigurationError` for an input that was deleted or has got partitions: keys must not leave their state.
+
+        Dead letters keep their record's partition number and are made with their topic, so their topic remembers how
+        many partitions there were.
+        """
+        producer = self._engine.producer
+        letters = topic + dead_letter.SUFFIX
+        try:
+            count = (await producer.renew(topic)).partition_count
+            count_then = (await producer.renew(letters)).partition_count
+        except RecordError as exc:
+            raise ConfigurationError(
+                f"{topic} or {letters} was deleted under this worker: {exc} What was committed stands. If that was "
+                "meant, start again, which creates them anew; else stop all workers first and bring them back."
+            ) from exc
+        if count > count_then:
+            raise ConfigurationError(
+                f"{topic} has {count} partitions and {letters} {count_then}: partitions were added to a topic in use, "
+                "so that keys have moved away from their state. What was committed stands, and nothing more is "
+                f"processed. Recreate {topic} with {count_then} partitions, or, where neither a table nor the order "
+                f"of a key's records matters, add partitions to {letters}, too."
+            )
+
+    async def _starting_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The committed offsets, once they are stable; the beginning where nothing was ever committed."""
+        cluster, group = self._cluster, self._app.settings.id
+        committed = await stable_offsets(cluster, group, partitions)
+        begin = await listed_offsets(cluster, tuple(partitions), OffsetOf.EARLIEST)
+        offsets = {}
+        for partition, offset in committed.items():
+            earliest = begin[partition]
+            if offset is not None and offset < earliest:
+                raise ConfigurationError(
+                    f"{partition}: the committed offset {offset} is gone, the topic now begins at {earliest}: records "
+                    "were deleted before they were processed. Nothing was skipped. Raise the topic's retention, and "
+                    f"reset the offsets of group {group} to go on without them."
+                )
+            offsets[partition] = earliest if offset is None else offset
+        return offsets
+
+    def _new_intents(self, engine: Engine) -> Intents:
+        handlers = self._app.intent_handlers
+        return Intents(
+            lambda intent: run_intent(handlers, intent),
+            engine.gate,
+            SYSTEM_CLOCK,
+            finished=engine.finished,
+            count=engine.count,
+            crash=self._app.end,
+        )
+
+    async def _restore(self, tasks: Mapping[tuple[int, int], Task]) -> None:
+        engine, app = self._engine, self._app
+        engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
+        if engine.intents is None and INTENTS in app.tables:
+            engine.intents = self._new_intents(engine)
+        retentions_s = {name: math.ceil(t.retention_s) for name, t in app.tables.items() if isinstance(t, InboxTable)}
+        wanted: dict[Partition, Identity] = {}
+        owner: dict[Partition, tuple[Task, str]] = {}
+        for table, changelog in engine.changelogs.items():
+            table_count = (await engine.producer.ensure(changelog)).partition_count
+            for (count, number), task in tasks.items():
+                if count == table_count:
+                    log = Partition(changelog, number)
+                    wanted[log] = Identity(app.settings.id, table, number, changelog)
+                    owner[log] = (task, table)
+        for log in self._stores.keys() - wanted.keys():
+            self._stores.pop(log).close()
+        await restore_stores(
+            wanted, self._state, self._cluster, SYSTEM_CLOCK, self._client_options, self._stores, retentions_s
+        )
+        for log, store in self._stores.items():
+            task, table = owner[log]
+            task.stores[table] = store
