@@ -18,7 +18,7 @@ from itertools import islice
 
 from streamapp.failpoints import failpoint
 from streamapp.state.keys import key_range
-from streamapp.state.overlay import Change, Ended, Overlay, UnitEnded, merged
+from streamapp.state.overlay import Change, Ended, Order, Overlay, UnitEnded, merged
 from streamapp.state.segments import FOREVER, is_expired, segment_end_s
 from streamapp.state.storage import Storage
 from streamapp.state.unit import Unit
@@ -34,6 +34,7 @@ class Partition:
         self.name = name
         self.overlay: Overlay = {}
         self.committed = Committed(storage)
+        self._order = Order(self.overlay)
         self._storage = storage
         self._retention_s = retention_s
         #: Append times below this go to the newest segment. Unknown until the first `advance` after opening.
@@ -119,6 +120,12 @@ class Partition:
     def layers(self, start: bytes, stop: bytes | None) -> list[Iterator[tuple[bytes, bytes]]]:
         """Committed rows, for a unit's iteration."""
         return self._storage.layers(start, stop)
+
+    def ordered(self, overlay: Overlay) -> Order:
+        """The order of a unit's overlay, for its iteration."""
+        if self._order.overlay is not overlay:
+            self._order = Order(overlay)
+        return self._order
 
     def close(self) -> None:
         """Drop the overlay and release the files. A second call does nothing; every other use then raises."""

@@ -57,11 +57,11 @@ class Unit:
     def items(
         self, *, prefix: bytes = b"", start: bytes = b"", end: bytes | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Rows in key order as they are now; what is written during the iteration does not show in it."""
+        """Rows in key order; what this unit writes during the iteration does not show in it."""
         first, stop = key_range(prefix, start, end)
         return merged(
             in_range(self._staged, first, stop),
-            in_range(self._overlay, first, stop),
+            self._partition.ordered(self._overlay).between(first, stop),
             *self._partition.layers(first, stop),
         )
 
