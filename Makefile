@@ -35,15 +35,28 @@ check: $(STAMP)  ## formatting, lint, types, import rules, schemas
 format: $(STAMP)  ## format the code and apply the safe fixes
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-constraints:  ## resolve constraints.txt anew (needs uv)
+constraints:  ## resolve constraints.txt and bench/constraints.txt anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml \
 		--output-file constraints.txt --no-emit-package streamapp --custom-compile-command "make constraints"
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra bench pyproject.toml \
+		--output-file bench/constraints.txt --no-emit-package streamapp --custom-compile-command "make constraints"
 
 crash: $(STAMP)  ## every crash point in every way on real Kafka (SEED= POINT= WAY= DYNAMIC=1 choose, REPORT= keeps)
 	@PYTHONPATH=tests/crash $(BIN)/python -m campaign $(if $(SEED),--seed $(SEED)) $(addprefix --point ,$(POINT)) \
 		$(addprefix --way ,$(WAY)) $(if $(DYNAMIC),--dynamic) $(if $(REPORT),--report $(REPORT))
 
-bench chaos:
+PEERS := .streamapp/bench/venv
+
+$(PEERS)/.ready: bench/constraints.txt
+	@echo "building $(PEERS), the peers' own environment (once; about a minute)"
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/constraints.txt
+	@touch $@
+
+bench: $(STAMP) $(PEERS)/.ready  ## the peers side by side, alone on the machine (ONLY=ours,quix ROUNDS=2 choose a part)
+	@$(BIN)/python -m bench run $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+chaos:
 	@echo "make $@: not built yet; CHANGELOG.md says what is" >&2; exit 2
 
 clean:  ## stop what it started and remove what it made

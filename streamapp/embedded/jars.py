@@ -53,8 +53,7 @@ class Jar(NamedTuple):
 def pinned() -> tuple[Jar, ...]:
     """Every jar the broker runs with."""
     text = resources.files("streamapp.embedded").joinpath("jars.txt").read_text()
-    lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
-    return tuple(Jar(sha256, int(size), coordinates) for sha256, size, coordinates in lines)
+    return parsed(text)
 
 
 def version() -> str:
@@ -84,24 +83,34 @@ def missing(jars: tuple[Jar, ...], directory: Path) -> list[Jar]:
     return [jar for jar in jars if not is_intact(jar, directory / jar.name)]
 
 
-def ensure(directory: Path | None = None, on_progress: OnProgress | None = None) -> list[Path]:
-    """The paths of all jars, every one verified; what is missing is fetched first.
+def parsed(text: str) -> tuple[Jar, ...]:
+    """The jars of a list like `jars.txt`."""
+    lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
+    return tuple(Jar(sha256, int(size), coordinates) for sha256, size, coordinates in lines)
+
+
+def ensure(
+    directory: Path | None = None, on_progress: OnProgress | None = None, jars: tuple[Jar, ...] | None = None
+) -> list[Path]:
+    """The paths of all jars (the broker's, or those given), every one verified; what is missing is fetched first.
 
     Raises `Unavailable` when a jar cannot be had (those that arrived are kept), `StoreError` when the disk is full,
     `ConfigurationError` when the cache cannot be written. Two processes may call it at once: one fetches, the other
     waits for it.
     """
     directory = directory or cache_directory()
-    jars = pinned()
+    jars = pinned() if jars is None else jars
     if missing(jars, directory):
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with _locked(directory / "lock"):
-                _fetch(missing(jars, directory), directory, on_progress)
+                _fetch(jars, directory, on_progress)
         except OSError as exc:
             if exc.errno == errno.ENOSPC:
+                size_mib = sum(jar.size for jar in jars) >> 20
                 raise StoreError(
-                    f"The disk is full: Kafka's jars (43 MiB) do not fit into {directory}. Those that arrived are kept."
+                    f"The disk is full: Kafka's jars ({size_mib} MiB) do not fit into {directory}. Those that arrived "
+                    "are kept."
                     f"\nMake room, or name another directory: {CACHE_VARIABLE}=DIR"
                 ) from exc
             raise ConfigurationError(
@@ -130,16 +139,17 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(jars: list[Jar], directory: Path, on_progress: OnProgress | None) -> None:
-    """Fetch these jars, several at once. The first that cannot be had ends it; whole jars stay."""
-    if not jars:
+def _fetch(jars: tuple[Jar, ...], directory: Path, on_progress: OnProgress | None) -> None:
+    """Fetch those that are missing, several at once. The first that cannot be had ends it; what arrived stays."""
+    absent = missing(jars, directory)
+    if not absent:
         return
-    received = _Received(sum(jar.size for jar in jars), on_progress)
+    received = _Received(sum(jar.size for jar in absent), on_progress)
     with (
         tempfile.TemporaryDirectory(prefix="partial-", dir=directory) as staging,
         ThreadPoolExecutor(_WORKERS, thread_name_prefix="jars") as pool,
     ):
-        futures = [pool.submit(_fetch_one, jar, directory, Path(staging), received) for jar in jars]
+        futures = [pool.submit(_fetch_one, jar, directory, Path(staging), received) for jar in absent]
         try:
             for future in futures:
                 future.result()
@@ -147,10 +157,10 @@ def _fetch(jars: list[Jar], directory: Path, on_progress: OnProgress | None) -> 
             received.stop()  # the others end at their next chunk
             pool.shutdown(cancel_futures=True)
             if isinstance(exc, _Undelivered):
-                left = len(missing(pinned(), directory))
+                left = len(missing(jars, directory))
                 raise Unavailable(
                     f"Kafka's jars could not be fetched: {exc}"
-                    f"\n{len(pinned()) - left} of {len(pinned())} are in {directory} and are kept."
+                    f"\n{len(jars) - left} of {len(jars)} are in {directory} and are kept."
                     "\nCheck the network (a proxy is taken from HTTPS_PROXY, another repository from jgo's settings)"
                     " and run the same command again. Once all are there, no network is needed."
                 ) from exc
