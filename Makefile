@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+# Test files that run side by side; most of their time they wait, so it is more than the cores.
+JOBS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format constraints bench crash chaos clean
@@ -26,7 +28,7 @@ run: $(STAMP)  ## real purchases through real Kafka into balances, with the audi
 	@$(BIN)/streamapp demo $(if $(filter-out 0,$(ONCE)),--once)
 
 test: $(STAMP)  ## every test that gates a change, on real Kafka and PostgreSQL
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(STAMP)  ## formatting, lint, types, import rules, schemas
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache \

@@ -1,6 +1,9 @@
 """Real servers for the tests: one Kafka cluster and one PostgreSQL a test run, started when first asked for.
 
 TEST_BROKER=host:port uses a Kafka that runs already, to save its start while developing.
+
+`make test` runs whole files side by side in processes, each with servers of its own: most tests wait for Kafka most of
+their time. Within a file the order stays, and a failure repeats alone with `.venv/bin/python -m pytest` and its name.
 """
 
 from __future__ import annotations
@@ -15,6 +18,25 @@ import pytest
 
 from streamapp.embedded.kafka import Kafka
 from streamapp.embedded.postgres import Postgres
+
+#: The files that take minutes, the longest first: what starts last runs alone in the end.
+_LONGEST = (
+    "crash/test_crash_points.py",
+    "integration/test_embedded_cli.py",
+    "simulation/test_schedules.py",
+    "integration/test_workers_broker.py",
+    "integration/test_agents_failures.py",
+    "crash/test_mutants.py",
+    "simulation/test_mutants.py",
+    "integration/test_workers_bad_input.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    rank = {Path(__file__).parent / name: number for number, name in enumerate(_LONGEST)}
+    assert all(file.exists() for file in rank), "a file in _LONGEST has moved"
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 class Broker(NamedTuple):

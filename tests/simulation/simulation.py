@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from streamapp.eos import commit as eos_commit
@@ -521,3 +521,14 @@ def _difference(found: Mapping, expected: Mapping) -> str:  # type: ignore[type-
 def simulate(seed: int) -> Report:
     """Run one seed to its end. Raises `Violation`, or whatever broke."""
     return run(lambda loop: Schedule(loop, seed).run(), seed)
+
+
+def simulate_all(seeds: Iterable[int]) -> Counter[str]:
+    """Run them one after the other; how often each fault acted. `Violation` with the seed of the first that fails."""
+    acted: Counter[str] = Counter()
+    for seed in seeds:
+        try:
+            acted.update(simulate(seed).faults)
+        except Exception as exc:
+            raise Violation(f"seed {seed}: {exc}") from exc
+    return acted
