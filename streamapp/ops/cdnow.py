@@ -1,4 +1,4 @@
-"""The real input: 69,659 purchases of CDNOW's customers, as transfers.
+"""The real input: 69,659 purchases of CDNOW's customers, as transfers and as payments.
 
 Public data of marketing research, January 1997 to June 1998. It lies in the wheel of `lifetimes` 0.11.3, from which
 only the file is taken: nothing of the package is installed or run. pip fetches the wheel, wherever this machine's
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +23,7 @@ import msgspec
 import platformdirs
 
 from streamapp.errors import ConfigurationError, StreamAppError, Unavailable
-from streamapp.records import Transfer
+from streamapp.records import Payment, Transfer
 
 WHEEL = "lifetimes==0.11.3"
 WHEEL_SHA256 = "261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8"
@@ -49,10 +49,18 @@ class Purchase(NamedTuple):
 
 def transfers(path: Path) -> Iterator[bytes]:
     """Each purchase of the file that `fetch()` gives, as a transfer in JSON, stably sorted by date."""
+    return _encoded(path, transfer)
+
+
+def payments(path: Path) -> Iterator[bytes]:
+    """Each purchase of the file that `fetch()` gives, as a payment in JSON, stably sorted by date."""
+    return _encoded(path, payment)
+
+
+def _encoded(path: Path, record_of: Callable[[Purchase], Transfer | Payment]) -> Iterator[bytes]:
     text = path.read_text(encoding="ascii")
-    encoder = msgspec.json.Encoder()
-    for purchase in in_order(parse(text.splitlines())):
-        yield encoder.encode(transfer(purchase))
+    encode = msgspec.json.Encoder().encode
+    return (encode(record_of(purchase)) for purchase in in_order(parse(text.splitlines())))
 
 
 def in_order(purchases: Iterable[Purchase]) -> list[Purchase]:
@@ -63,13 +71,35 @@ def in_order(purchases: Iterable[Purchase]) -> list[Purchase]:
 def transfer(purchase: Purchase) -> Transfer:
     """The purchase as the contract wants it: from outside the ledger to the merchant."""
     return Transfer(
-        event_id=f"cdnow-{purchase.line:05d}",
+        event_id=_name(purchase),
         from_account=f"@cdnow-{purchase.customer}",
         to_account="merchant:cdnow",
         amount=purchase.cents,
         currency="USD",
-        occurred_at=f"{purchase.day.isoformat()}T00:00:00Z",
+        occurred_at=_time(purchase),
     )
+
+
+def payment(purchase: Purchase) -> Payment:
+    """The purchase as the contract wants it: an order of its own at the merchant."""
+    return Payment(
+        event_id=_name(purchase),
+        event_type="PAYMENT_REQUESTED",
+        order_id=_name(purchase),
+        customer_id=purchase.customer,
+        merchant_id="cdnow",
+        amount=purchase.cents,
+        currency="USD",
+        occurred_at=_time(purchase),
+    )
+
+
+def _name(purchase: Purchase) -> str:
+    return f"cdnow-{purchase.line:05d}"
+
+
+def _time(purchase: Purchase) -> str:
+    return f"{purchase.day.isoformat()}T00:00:00Z"
 
 
 def parse(lines: Iterable[str]) -> Iterator[Purchase]:

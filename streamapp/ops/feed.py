@@ -21,7 +21,7 @@ from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.errors import ConfigurationError, RecordError
 from streamapp.ops.connection import REACH_TIMEOUT_S, Listener, client_arguments, reach
 from streamapp.ops.lines import Line
-from streamapp.records import Transfer
+from streamapp.records import AdClick, Payment, Transfer
 from streamapp.settings import Settings
 from streamapp.topics import MAX_BATCH_BYTES, MAX_RECORD_BYTES
 
@@ -48,6 +48,8 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "transfers": Kind("transfer", Transfer.KEY),
+    "payments": Kind("payment", Payment.KEY),
+    "clicks": Kind("ad-click", AdClick.KEY),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import signal
 import subprocess
@@ -289,12 +290,30 @@ def test_lines_come_from_a_pipe_as_they_are_written(kafka: Any, kind: Kind) -> N
     assert (process.returncode, json.loads(out)["acknowledged"]) == (0, 2)
 
 
-def test_the_purchases_are_sent_in_their_order(kafka: Any, kind: Kind, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_purchases_are_sent_in_their_order_as_transfers_and_as_payments(
+    kafka: Any, kind: Kind, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One topic for both: what is in it then must be the first purchases of each kind, and nothing else.
+    kinds = {"transfers": kind, "payments": Kind(kind.topic, "merchant_id")}
+    monkeypatch.setattr("streamapp.cli.feed.KINDS", kinds)
     result, _ = fed(capsys, "cdnow", "--limit", "2000", code=0)
-    assert (result["read"], result["acknowledged"]) == (2000, 2000)
+    assert [(it["read"], it["acknowledged"]) for it in result["feeds"]] == [(2000, 2000)] * 2
     cached = cdnow.fetch()
-    first = [value for value, _ in zip(cdnow.transfers(cached), range(2000), strict=False)]
-    assert sorted(m.value() or b"" for m in in_topic(kafka.bootstrap, kind.topic)) == sorted(first)
+    first = [*itertools.islice(cdnow.transfers(cached), 2000), *itertools.islice(cdnow.payments(cached), 2000)]
+    found = in_topic(kafka.bootstrap, kind.topic)
+    assert sorted(m.value() or b"" for m in found) == sorted(first)
+    payments = [m.value() for m in found if m.key() == b"cdnow"]
+    assert payments == first[2000:], "payments of one merchant are in one partition, in their order"
+
+
+def test_the_transfers_are_told_when_the_payments_topic_is_missing(
+    kind: Kind, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {"transfers": kind, "payments": Kind(f"{kind.topic}-no", "merchant_id")}
+    monkeypatch.setattr("streamapp.cli.feed.KINDS", kinds)
+    result, said = fed(capsys, "cdnow", "--limit", "20", code=1)
+    assert [it["acknowledged"] for it in result["feeds"]] == [20]
+    assert f"has no topic {kind.topic}-no" in said
 
 
 def test_a_broker_that_falls_silent_ends_it_with_what_was_acknowledged(kafka: Any, kind: Kind) -> None:

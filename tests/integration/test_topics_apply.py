@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import time
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.kafka
 def settings(kafka: Any, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Iterator[Settings]:
     """Settings of an app whose declared topics are the contract's, each with the test's prefix."""
     monkeypatch.chdir(str(tmp_path))
-    prefixed = tuple(Declared(f"{topic_prefix}-{d.name}", d.consumed, d.config) for d in topics.CONTRACT)
+    prefixed = tuple(dataclasses.replace(it, name=f"{topic_prefix}-{it.name}") for it in topics.CONTRACT)
     monkeypatch.setattr(topics, "CONTRACT", prefixed)
     monkeypatch.setenv("STREAMAPP_BROKER", kafka.bootstrap)
     monkeypatch.setenv("STREAMAPP_ID", topic_prefix)

@@ -13,7 +13,7 @@ import pytest
 
 from streamapp.errors import ConfigurationError, StreamAppError, Unavailable
 from streamapp.ops import cdnow
-from streamapp.ops.cdnow import Purchase, fetch, in_order, parse, transfer, transfers
+from streamapp.ops.cdnow import Purchase, fetch, in_order, parse, payment, payments, transfer, transfers
 
 HEADER = " customer_id  date number_of_cds  dollar_value"
 
@@ -79,6 +79,20 @@ def test_a_purchase_is_a_transfer_of_the_contract() -> None:
     }
 
 
+def test_a_purchase_is_a_payment_of_the_contract() -> None:
+    record = payment(Purchase(7, "00002", date(1997, 1, 12), 1200))
+    assert msgspec.to_builtins(record) == {
+        "event_id": "cdnow-00007",
+        "event_type": "PAYMENT_REQUESTED",
+        "order_id": "cdnow-00007",
+        "customer_id": "00002",
+        "merchant_id": "cdnow",
+        "amount": 1200,
+        "currency": "USD",
+        "occurred_at": "1997-01-12T00:00:00Z",
+    }
+
+
 def test_the_real_file_has_the_figures_of_the_contract(real_file: Path) -> None:
     records = [msgspec.json.decode(record) for record in transfers(real_file)]
     amounts = [record["amount"] for record in records]
@@ -88,6 +102,11 @@ def test_the_real_file_has_the_figures_of_the_contract(real_file: Path) -> None:
     assert (len(set(days)), days) == (546, sorted(days))
     assert {record["event_id"] for record in records} == {f"cdnow-{line:05d}" for line in range(1, 69_660)}
     assert len({record["from_account"] for record in records}) == 23_570
+    paid = [msgspec.json.decode(record) for record in payments(real_file)]
+    assert [(it["event_id"], it["amount"], it["occurred_at"]) for it in paid] == [
+        (it["event_id"], it["amount"], it["occurred_at"]) for it in records
+    ]
+    assert {it["order_id"] for it in paid} == {record["event_id"] for record in records}
 
 
 def test_once_fetched_no_pip_is_needed(real_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

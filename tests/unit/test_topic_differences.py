@@ -42,18 +42,34 @@ def test_the_topics_are_those_of_the_contract() -> None:
         "balances",
         "account-balances",
         "transfer-rejected",
+        "payment",
+        "payment-result",
+        "delivery",
+        "delivery-status",
+        "payment-totals",
+        "ad-click",
+        "advertiser-charge",
+        "publisher-revenue",
+        "ad-spend",
         "transfer-dlt",
         "balances-dlt",
+        "payment-dlt",
+        "delivery-dlt",
+        "ad-click-dlt",
+        "payment-late",
+        "ad-click-late",
         "shop-balances-changelog",
+        "shop-payments-changelog",
         "shop-inbox-changelog",
     ]
     assert {spec.config["message.timestamp.type"] for spec in wanted.values()} == {"LogAppendTime"}
     assert {spec.config["min.insync.replicas"] for spec in wanted.values()} == {"2"}
     assert {spec.partitions for spec in wanted.values()} == {4}
     compacted = {name for name, spec in wanted.items() if spec.config["cleanup.policy"] == "compact"}
-    assert compacted == {"account-balances", "shop-balances-changelog"}
+    upserts = {"account-balances", "payment-totals", "ad-spend"}
+    assert compacted == {*upserts, "shop-balances-changelog", "shop-payments-changelog"}
     assert wanted["shop-inbox-changelog"].config["cleanup.policy"] == "compact,delete"
-    assert wanted["account-balances"].config["min.compaction.lag.ms"] == str(7 * 24 * 3600 * 1000)
+    assert {wanted[name].config["min.compaction.lag.ms"] for name in upserts} == {str(7 * 24 * 3600 * 1000)}
 
 
 def test_dead_letters_have_room_for_the_largest_source_and_its_story() -> None:
@@ -61,12 +77,13 @@ def test_dead_letters_have_room_for_the_largest_source_and_its_story() -> None:
     assert sizes["transfer"] > 1 << 20
     assert sizes["transfer-dlt"] == sizes["transfer"] + (64 << 10)
     assert sizes["balances-dlt"] == sizes["balances"] + (64 << 10)
+    assert sizes["payment-late"] == sizes["payment"] + (64 << 10)
 
 
 def test_one_more_topic_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "CONTRACT", (*topics.CONTRACT, Declared("payment", consumed=True)))
+    monkeypatch.setattr(topics, "CONTRACT", (*topics.CONTRACT, Declared("refund", consumed=True)))
     names = {spec.name for spec in declared()}
-    assert {"payment", "payment-dlt"} <= names
+    assert {"refund", "refund-dlt"} <= names
 
 
 @pytest.mark.parametrize(("brokers", "copies", "min_isr"), [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (9, 3, "2")])
