@@ -10,7 +10,7 @@ with everything else the event does; when an agent raises, a FAILED mark goes wi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -116,39 +116,28 @@ class Inbox:
         failpoint("K20")
         return mark
 
-    async def over_channel(self, values: AsyncIterator[Any], stream: Any) -> AsyncIterator[Any]:
-        """The values of a channel in memory (`agent.test_context()`) without the repeats.
+    # --- without a worker (`in_memory.py`)
 
-        The mark says FAILED until the agent asks for the next event, so an agent that raised leaves it so.
-        """
-        agent = current_agent()
-        name = self.agent if agent is None else agent.name
-        async for value in values:
-            event = stream.current_event
-            if event is None:
-                yield value
-                continue
-            raw_key = event.key.encode() if isinstance(event.key, str) else event.key
-            key = mark_key(name, raw_key, self._id_of(value))
-            rows = self._table.rows_in_memory()
-            mark = self._fresh(rows, key, value, int(event.message.timestamp))
-            if mark is None:
-                await _tell_the_test(agent)
-                continue
+    def admit_in_memory(self, events: Iterable[Any], agent: str | None) -> list[tuple[Any, bytes, bytes]]:
+        """The events that are to run, each with its key and final mark; until then the marks say FAILED."""
+        rows, admitted = self._table.rows_in_memory(), []
+        for event in events:
+            record_key = event.key.encode() if isinstance(event.key, str) else event.key
+            key = mark_key(agent or self.agent, record_key, self._id_of(event.value))
+            mark = self._fresh(rows, key, event.value, int(event.message.timestamp))
+            if mark is not None:
+                admitted.append((event, key, mark))
+        for _, key, mark in admitted:
             rows.set(key, Mark.unpack(mark)._replace(status=Status.FAILED).pack())
-            rows.merge()
-            yield value
-            rows = self._table.rows_in_memory()
+        rows.merge()
+        return admitted
+
+    def processed_in_memory(self, admitted: list[tuple[Any, bytes, bytes]]) -> None:
+        """The agent is done with these events."""
+        rows = self._table.rows_in_memory()
+        for _, key, mark in admitted:
             rows.set(key, mark)
-            rows.merge()
-
-
-async def _tell_the_test(agent: AgentT | None) -> None:
-    """A test that waits for the result of a duplicate would wait for ever: there is none."""
-    condition = getattr(agent, "new_value_processed", None)
-    if condition is not None:
-        async with condition:
-            condition.notify_all()
+        rows.merge()
 
 
 class InboxTable(Table):

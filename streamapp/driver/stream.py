@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 from faust.exceptions import Skip
 from faust.streams import Stream as FaustStream
 from faust.streams import _current_event, maybe_forward
-from faust.types import EventT
 from faust.types.models import FieldDescriptorT
 from mode.utils.futures import maybe_async
 
+from streamapp.driver import in_memory
 from streamapp.driver.inbox import Inbox
 from streamapp.driver.topic import Topic
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, given_up, set_current_unit
@@ -43,31 +43,7 @@ class Stream(FaustStream):
     def __aiter__(self) -> AsyncIterator[Any]:
         if self._mailbox is not None:
             return self._events()
-        return self._values() if self.inbox is None else self.inbox.over_channel(self._values(), self)
-
-    async def _values(self) -> AsyncIterator[Any]:
-        """What comes from a channel in memory (`agent.test_context()`) or any other iterable: nothing to commit."""
-        self._finalized = True
-        started_here = await self.maybe_start()
-        try:
-            async for item in self.channel:
-                event = item if isinstance(item, EventT) else None
-                self.current_event = event
-                _current_event.set(None if event is None else weakref.ref(event))
-                value = item if event is None else event.value
-                try:
-                    for processor in self._processors:
-                        value = await maybe_async(processor(value))
-                except Skip:
-                    continue
-                self.events_total += 1
-                yield value
-                self.current_event = None
-        finally:
-            self._channel_stop_iteration(self.channel)
-            if started_here:
-                await self.stop()
-                self.service_reset()
+        return in_memory.values(self)
 
     async def _events(self) -> AsyncIterator[Any]:
         # Nothing is left to do when the iteration ends, so it does not matter when Python closes an abandoned one.
@@ -154,17 +130,19 @@ class Stream(FaustStream):
         """As `take`, each value (a dictionary) with its append time in a field."""
         async for batch in self._batches(max_):
             for event, value in batch:
-                value[timestamp_field_name] = event.record.timestamp / 1000.0
+                value[timestamp_field_name] = event.message.timestamp
             yield [value for _, value in batch]
 
     async def _batches(self, most: int) -> AsyncIterator[list[tuple[Any, Any]]]:
-        if self._mailbox is None:
-            raise ConfigurationError("take() needs a topic: this stream is over a channel in memory.")
         if self.concurrency_index is not None:
             raise ConfigurationError(
                 "take() with concurrency > 1 would mix the keys of several actors in one batch. "
                 "Leave concurrency out, or take events one at a time."
             )
+        if self._mailbox is None:
+            async for batch in in_memory.batches(self, most):
+                yield batch
+            return
         worker = self._begin()
         self.channel.take_batches(most)
         mailbox = self._mailbox
