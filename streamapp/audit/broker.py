@@ -25,6 +25,23 @@ from streamapp.audit.record import Record
 
 _T = TypeVar("_T")
 
+#: What brokers answer for a moment while leaders and coordinators move, such as when one has just come back.
+_PASSING = frozenset(
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+_PAUSE_S = 0.2
+
 
 class CannotTell(Exception):
     """Why there is no verdict; `str()` is a sentence. The audit ends UNKNOWN."""
@@ -79,13 +96,20 @@ class Broker:
         return Unreachable(f"no Kafka broker answered at {self._address} within {self._timeout_s:g} s.{because}")
 
     def _ask(self, question: Callable[[], _T]) -> _T:
-        try:
-            return question()
-        except KafkaException as exc:
-            error = exc.args[0]
-            if error.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
-                raise self._unreachable() from None
-            raise CannotTell(f"Kafka refused: {error.str()}") from None
+        """The answer. What passes by itself is asked again for `timeout_s`; then it is a reason, as others at once."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return question()
+            except KafkaException as exc:
+                error = exc.args[0]
+                if error.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
+                    raise self._unreachable() from None
+                if error.code() not in _PASSING:
+                    raise CannotTell(f"Kafka refused: {error.str()}") from None
+                if time.monotonic() >= deadline:
+                    raise CannotTell(f"Kafka refused for {self._timeout_s:g} s: {error.str()}") from None
+            time.sleep(_PAUSE_S)
 
     def partitions(self, topics: Iterable[str]) -> dict[str, int]:
         """The partition count of each topic that exists."""
@@ -139,34 +163,44 @@ class Broker:
 
         The partitions come interleaved, each in offset order. Raises `Unreachable` when nothing comes any more.
         """
-        open_ends = {number: end for number, (first, end) in spans.items() if end > first}
-        if not open_ends:
+        reading = {number: first for number, (first, end) in spans.items() if end > first}
+        if not reading:
             return
-        self._consumer.assign([TopicPartition(topic, number, spans[number][0]) for number in open_ends])
-        # Asked for now, the partitions' leaders are known at once; librdkafka itself would look for them every second.
-        self._ask(lambda: self._consumer.list_topics(topic, timeout=self._timeout_s))
+        self._assign(topic, reading)
         deadline = time.monotonic() + self._timeout_s
-        while open_ends:
+        while reading:
             messages = self._ask(lambda: self._consumer.consume(5_000, timeout=0.05))
-            if messages:
-                deadline = time.monotonic() + self._timeout_s
-            elif time.monotonic() > deadline:
-                raise self._unreachable()
+            refusal: KafkaError | None = None
             for message in messages:
                 number = message.partition()
                 if (error := message.error()) is not None:
-                    if error.code() != KafkaError._PARTITION_EOF:
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        reading.pop(number, None)
+                    elif error.code() in _PASSING and time.monotonic() < deadline:
+                        refusal = error
+                    else:
                         raise CannotTell(f"{topic}[{number}] cannot be read: {error.str()}")
-                    open_ends.pop(number, None)
                     continue
-                offset, end = message.offset(), open_ends.get(number)
-                if end is None or offset >= end:
-                    open_ends.pop(number, None)
+                deadline = time.monotonic() + self._timeout_s
+                if number not in reading:
                     continue
-                if offset == end - 1:
-                    del open_ends[number]
-                yield _record(message)
+                offset, end = message.offset(), spans[number][1]
+                reading[number] = offset + 1
+                if offset + 1 >= end:
+                    del reading[number]
+                if offset < end:
+                    yield _record(message)
+            if refusal is not None:  # read on from where it came to
+                time.sleep(_PAUSE_S)
+                self._assign(topic, reading)
+            elif time.monotonic() > deadline:
+                raise self._unreachable()
         self._consumer.unassign()
+
+    def _assign(self, topic: str, positions: Mapping[int, int]) -> None:
+        self._consumer.assign([TopicPartition(topic, number, offset) for number, offset in positions.items()])
+        # Asked for now, the partitions' leaders are known at once; librdkafka itself would look for them every second.
+        self._ask(lambda: self._consumer.list_topics(topic, timeout=self._timeout_s))
 
 
 def _record(message: Any) -> Record:

@@ -15,7 +15,7 @@ from streamapp import settings as configuration
 from streamapp.audit.report import CHECKS, VIOLATIONS, Report, Verdict
 from streamapp.cli import output
 from streamapp.errors import ConfigurationError
-from streamapp.settings import Settings
+from streamapp.ops.connection import connection_settings
 
 _EXIT = {Verdict.PASS: output.DONE, Verdict.FAIL: output.FAILED, Verdict.UNKNOWN: output.MISUSE}
 _LOOK = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "bold yellow"}
@@ -70,7 +70,7 @@ def register(app: typer.Typer) -> None:
         settings = configuration.load()
         with Watch() as watch:
             report = oracle.audit(
-                client_config(settings),
+                connection_settings(settings),
                 group=settings.id,
                 topics=oracle.Topics.prefixed(topic_prefix),
                 since_ms=since_ms,
@@ -86,22 +86,6 @@ def register(app: typer.Typer) -> None:
         else:
             show(report)
         raise typer.Exit(_EXIT[report.verdict])
-
-
-def client_config(settings: Settings) -> dict[str, Any]:
-    """The settings in librdkafka's words."""
-    password = settings.sasl_password
-    named = {
-        "bootstrap.servers": settings.broker,
-        "security.protocol": settings.security_protocol,
-        "sasl.mechanism": settings.sasl_mechanism,
-        "sasl.username": settings.sasl_username,
-        "sasl.password": password.get_secret_value() if password else None,
-        "ssl.ca.location": settings.ssl_cafile,
-        "ssl.certificate.location": settings.ssl_certfile,
-        "ssl.key.location": settings.ssl_keyfile,
-    }
-    return {name: str(value) for name, value in named.items() if value is not None}
 
 
 def _milliseconds(option: str, text: str) -> int | None:

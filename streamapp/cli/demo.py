@@ -20,12 +20,13 @@ from streamapp import audit as oracle
 from streamapp import settings as configuration
 from streamapp.audit.report import Report, Verdict
 from streamapp.cli import output
-from streamapp.cli.audit import Watch, client_config, show, show_verdict
+from streamapp.cli.audit import Watch, show, show_verdict
 from streamapp.cli.embedded import fetching, interruptible
 from streamapp.embedded import jars, servers
 from streamapp.embedded.servers import Servers
 from streamapp.errors import StreamAppError
 from streamapp.ops import cdnow, topics
+from streamapp.ops.connection import connection_settings
 from streamapp.ops.feed import KINDS, Count, feed, numbered
 from streamapp.ops.lag import GroupLag
 from streamapp.settings import PREFIX, Settings
@@ -100,7 +101,7 @@ def _judged(settings: Settings, data_dir: Path, limit: int | None, running: cont
     _process(settings, worker, log)
     seconds = time.monotonic() - began
     with Watch() as watch:
-        report = oracle.audit(client_config(settings), group=settings.id, wait_s=60.0, progress=watch.tell)
+        report = oracle.audit(connection_settings(settings), group=settings.id, wait_s=60.0, progress=watch.tell)
     _summary(report, seconds, limit or cdnow.LINES)
     return report
 

@@ -51,6 +51,11 @@ _NO_TAGS: dict[int, bytes] = {}
 _ALL_IN_SYNC = -1
 
 
+def _of_partitions(*fields: tuple[str, Any]) -> tuple[str, Any]:
+    """The part of a message that all of these have: topics by name, and of each its partitions with these fields."""
+    return "topics", CompactArray(("name", _TEXT), ("partitions", CompactArray(*fields, _TAGS)), _TAGS)
+
+
 def _by_topic(rows: Iterable[tuple[Partition, tuple[Any, ...]]]) -> list[tuple[str, list[tuple[Any, ...]], Any]]:
     """Rows of one partition each as Kafka nests them: topics, then their partitions."""
     topics: dict[str, list[tuple[Any, ...]]] = {}
@@ -106,25 +111,14 @@ class ProduceResponse_v12(Response):  # noqa: N801
     API_KEY = 0
     API_VERSION = 12
     SCHEMA = Schema(
-        (
-            "topics",
-            CompactArray(
-                ("name", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("error_code", Int16),
-                        ("base_offset", Int64),
-                        ("log_append_time_ms", Int64),
-                        ("log_start_offset", Int64),
-                        ("record_errors", CompactArray(("batch_index", Int32), ("message", _TEXT), _TAGS)),
-                        ("error_message", _TEXT),
-                        _TAGS,
-                    ),
-                ),
-                _TAGS,
-            ),
+        _of_partitions(
+            ("partition", Int32),
+            ("error_code", Int16),
+            ("base_offset", Int64),
+            ("log_append_time_ms", Int64),
+            ("log_start_offset", Int64),
+            ("record_errors", CompactArray(("batch_index", Int32), ("message", _TEXT), _TAGS)),
+            ("error_message", _TEXT),
         ),
         ("throttle_time_ms", Int32),
         _TAGS,
@@ -142,14 +136,7 @@ class ProduceRequest_v12(RequestStruct):  # noqa: N801
         ("transactional_id", _TEXT),
         ("acks", Int16),
         ("timeout_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("name", _TEXT),
-                ("partitions", CompactArray(("partition", Int32), ("records", CompactBytes), _TAGS)),
-                _TAGS,
-            ),
-        ),
+        _of_partitions(("partition", Int32), ("records", CompactBytes)),
         _TAGS,
     )
 
@@ -194,14 +181,7 @@ class TxnOffsetCommitResponse_v5(Response):  # noqa: N801
     API_VERSION = 5
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("name", _TEXT),
-                ("partitions", CompactArray(("partition", Int32), ("error_code", Int16), _TAGS)),
-                _TAGS,
-            ),
-        ),
+        _of_partitions(("partition", Int32), ("error_code", Int16)),
         _TAGS,
     )
 
@@ -221,19 +201,7 @@ class TxnOffsetCommitRequest_v5(RequestStruct):  # noqa: N801
         ("generation_id", Int32),
         ("member_id", _TEXT),
         ("group_instance_id", _TEXT),
-        (
-            "topics",
-            CompactArray(
-                ("name", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32), ("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT), _TAGS
-                    ),
-                ),
-                _TAGS,
-            ),
-        ),
+        _of_partitions(("partition", Int32), ("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT)),
         _TAGS,
     )
 
@@ -301,23 +269,8 @@ class OffsetFetchResponse_v7(Response):  # noqa: N801
     API_VERSION = 7
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("name", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        ("metadata", _TEXT),
-                        ("error_code", Int16),
-                        _TAGS,
-                    ),
-                ),
-                _TAGS,
-            ),
+        _of_partitions(
+            ("partition", Int32), ("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT), ("error_code", Int16)
         ),
         ("error_code", Int16),
         _TAGS,
@@ -418,23 +371,8 @@ class NewestOffsetResponse_v7(Response):  # noqa: N801
     API_VERSION = 7
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("name", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("index", Int32),
-                        ("error_code", Int16),
-                        ("timestamp", Int64),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        _TAGS,
-                    ),
-                ),
-                _TAGS,
-            ),
+        _of_partitions(
+            ("index", Int32), ("error_code", Int16), ("timestamp", Int64), ("offset", Int64), ("leader_epoch", Int32)
         ),
         _TAGS,
     )
@@ -450,17 +388,7 @@ class NewestOffsetRequest_v7(RequestStruct):  # noqa: N801
     SCHEMA = Schema(
         ("replica_id", Int32),
         ("isolation_level", Int8),
-        (
-            "topics",
-            CompactArray(
-                ("name", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(("index", Int32), ("current_leader_epoch", Int32), ("timestamp", Int64), _TAGS),
-                ),
-                _TAGS,
-            ),
-        ),
+        _of_partitions(("index", Int32), ("current_leader_epoch", Int32), ("timestamp", Int64)),
         _TAGS,
     )
 

@@ -46,25 +46,25 @@ class Describable(Protocol):
     def poll(self, timeout: float = ...) -> int: ...
 
 
-def client_arguments(settings: Settings, listener: Listener) -> dict[str, Any]:
-    """The configuration of any confluent-kafka client: addresses, security, no chatter on standard error."""
-    password = settings.sasl_password.get_secret_value() if settings.sasl_password else None
-    optional = {
+def connection_settings(settings: Settings) -> dict[str, str]:
+    """Where Kafka is and how to get in, in librdkafka's words; nothing of it is to be printed."""
+    password = settings.sasl_password
+    named = {
+        "bootstrap.servers": settings.broker,
+        "security.protocol": settings.security_protocol,
         "sasl.mechanism": settings.sasl_mechanism,
         "sasl.username": settings.sasl_username,
-        "sasl.password": password,
+        "sasl.password": password.get_secret_value() if password else None,
         "ssl.ca.location": settings.ssl_cafile,
         "ssl.certificate.location": settings.ssl_certfile,
         "ssl.key.location": settings.ssl_keyfile,
     }
-    return {
-        "bootstrap.servers": settings.broker,
-        "security.protocol": settings.security_protocol,
-        "client.id": settings.id,
-        "log_level": 0,
-        "error_cb": listener,
-        **{name: str(value) for name, value in optional.items() if value is not None},
-    }
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
+def client_arguments(settings: Settings, listener: Listener) -> dict[str, Any]:
+    """The configuration of any confluent-kafka client: addresses, security, no chatter on standard error."""
+    return {**connection_settings(settings), "client.id": settings.id, "log_level": 0, "error_cb": listener}
 
 
 def admin_client(settings: Settings, listener: Listener) -> AdminClient:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from streamapp.audit.report import Findings, Report, Summary, Verdict
 from streamapp.cli import audit as command
 from streamapp.cli.main import run
-from streamapp.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -26,19 +23,6 @@ def test_misuse_is_explained(arguments: list[str], said: str, capsys: pytest.Cap
     captured = capsys.readouterr()
     assert said in captured.err
     assert not captured.out
-
-
-def test_settings_become_librdkafkas(tmp_path: Path) -> None:
-    authority = tmp_path / "ca.pem"
-    authority.touch()
-    settings = Settings(
-        broker="kafka:9093", security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", sasl_username="auditor",
-        sasl_password="secret", ssl_cafile=authority,
-    )  # fmt: skip
-    assert command.client_config(settings) == {
-        "bootstrap.servers": "kafka:9093", "security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512",
-        "sasl.username": "auditor", "sasl.password": "secret", "ssl.ca.location": str(authority),
-    }  # fmt: skip
 
 
 def test_report_shows_records_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
