@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 #: How soon a topic that was deleted or has got partitions is noticed.
 _METADATA_AGE_MS = 5000
+#: Longest pause between two heartbeats. A member hears of a rebalance by the answer to one, and nobody, a thawed zombie
+#: neither, has its partitions before all have heard.
+_HEARTBEAT_S = 0.75
 #: How long a drain waits for runs of timers that are under way, in seconds.
 _TIMERS_END_WITHIN_S = 2.0
 
@@ -99,7 +102,7 @@ class Consumer(Service):
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             session_timeout_ms=int(settings.session_timeout * 1000),
-            heartbeat_interval_ms=int(settings.session_timeout * 1000 / 4),
+            heartbeat_interval_ms=int(min(settings.session_timeout / 4, _HEARTBEAT_S) * 1000),
             max_partition_fetch_bytes=2 << 20,
             fetch_max_wait_ms=200,
             metadata_max_age_ms=_METADATA_AGE_MS,

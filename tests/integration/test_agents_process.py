@@ -127,3 +127,68 @@ async def _at_least(bench: Any, count: int) -> None:
     async with asyncio.timeout(30):
         while len(await asyncio.to_thread(bench.committed, "out")) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+async def test_kill_9_at_least_once_loses_nothing_and_may_double(bench: Any, tmp_path: Path) -> None:
+    """Killed between outputs and offsets (K7), where what is repeated comes from, and behind the offsets (K9)."""
+    env = environment(bench, "killed", tmp_path, COUNTING_PAUSE="0.002") | {
+        "STREAMAPP_PROCESSING_GUARANTEE": "at_least_once"
+    }
+    total = 900
+    bench.create("in", "out")
+    bench.send("in", range(total), key=lambda n: f"key-{n % KEYS}")
+    for point in ("K7", "K9"):
+        async with worker(env | dies_at(tmp_path, point, nth=3), tmp_path) as process:
+            assert await asyncio.to_thread(process.wait, 30) == -signal.SIGKILL
+    async with worker(env, tmp_path):
+        async with asyncio.timeout(60):
+            while set(found := await asyncio.to_thread(_values, bench)) != set(range(total)):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    assert total < len(found) < 2 * total, "nothing is repeated, or everything is"
+    first = dict.fromkeys(found)
+    for key in range(KEYS):  # what is repeated is repeated from a commit on, and never swapped
+        assert [value for value in first if value % KEYS == key] == list(range(key, total, KEYS))
+
+
+def dies_at(tmp_path: Path, point: str, nth: int = 1) -> dict[str, str]:
+    """Environment of a worker that kills itself with -9 there."""
+    plan = f'[{{"point": "{point}", "action": "kill", "nth": {nth}}}]'
+    return {"FAULT_PLAN_ALLOWED": "1", "FAULT_PLAN": plan, "FAULT_PLAN_HITS": str(tmp_path / "hits")}
+
+
+def _values(bench: Any) -> list[int]:
+    return [int(row.value.split()[0]) for row in bench.committed("out")]
+
+
+@pytest.mark.parametrize("heir", ["itself", "another"])
+async def test_kill_9_between_intent_and_handler_leaves_the_handler_to_the_next_owner(
+    bench: Any, tmp_path: Path, heir: str
+) -> None:
+    """K11: the transaction with the intents is committed, and this process does nothing more."""
+    told = tmp_path / "told"
+    env = environment(bench, "telling", tmp_path, TELLING_IN=bench.name("in"), TELLING_FILE=str(told))
+    bench.create("in")
+    bench.send("in", range(20), key=lambda n: f"key-{n}")
+    async with worker(env | dies_at(tmp_path, "K11"), tmp_path, "telling") as process:
+        assert await asyncio.to_thread(process.wait, 30) == -signal.SIGKILL
+    assert not told.exists(), "a handler ran before the crash"
+    intents = f"{bench.name('telling')}-after-commit-changelog"
+    owed = {row.key for row in bench.committed(intents, full_name=True)}
+    assert owed, "the crash came before the commit"
+    if heir == "another":
+        env["STREAMAPP_DATADIR"] = str(tmp_path / "another")
+    async with worker(env, tmp_path, "telling") as process:
+        async with asyncio.timeout(40):
+            while await asyncio.to_thread(_owed, bench, intents) or len(_told(told)) < 20:
+                assert process.poll() is None, (tmp_path / "worker.log").read_text()
+                await asyncio.sleep(0.1)
+    assert sorted(_told(told)) == list(range(20)), "each once: nobody died while a handler ran"
+
+
+def _told(file: Path) -> list[int]:
+    return [int(line.split()[1]) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _owed(bench: Any, changelog: str) -> set[str | None]:
+    rows = bench.committed(changelog, full_name=True)
+    return {row.key for row in rows} - {row.key for row in rows if row.value is None}

@@ -16,7 +16,8 @@ from service import Service, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
-#: Within what a thawed zombie has ended or rejoined: 2 s are promised, and room for a loaded machine.
+#: Within what a thawed zombie has ended or rejoined: 2 s are promised (`make crash` and `make size` know no more), and
+#: room for the tests that run beside this one.
 BY_ITSELF_S = 2.0 + 4.0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import statistics
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from campaign.catalogue import BY_NAME, POINTS, Point, Way
 from campaign.cluster import Cluster
-from campaign.shot import Result, Shot
+from campaign.shot import ZOMBIE_S, Result, Shot
 from streamapp.embedded.kafka import Kafka
 
 
@@ -90,6 +91,22 @@ def _line(result: Result) -> str:
     return f"{head}\n     {result.again}\n     {result.directory}"
 
 
+def _figures(results: list[Result]) -> list[str]:
+    """What a reader looks for first: the points that were hit, and the slowest of each kind."""
+    hit = {it.point for it in results if it.hits}
+    lines = [f"Points hit: {len(hit)} of {len({it.point for it in results})}."]
+    if commits := sorted((it.commit_s, f"{it.point} {it.way}") for it in results if it.commit_s is not None):
+        seconds, shot = commits[-1]
+        median = statistics.median(it for it, _ in commits)
+        lines.append(f"First new commit after the fault: median {median:.1f} s, slowest {seconds:.1f} s ({shot}).")
+    if zombies := sorted((it.zombie_s, it.point) for it in results if it.zombie_s is not None):
+        seconds, shot = zombies[-1]
+        lines.append(
+            f"Zombies gone or back after their thaw: slowest {seconds:.1f} s ({shot}), {ZOMBIE_S:g} s allowed."
+        )
+    return ["", *(f"- {line}" for line in lines)]
+
+
 def table(results: list[Result], planned: int, seed: int) -> str:
     """The report, in Markdown."""
     passed = sum(result.passed for result in results)
@@ -101,6 +118,7 @@ def table(results: list[Result], planned: int, seed: int) -> str:
         f"faust-streaming {metadata.version('faust-streaming')}, embedded Kafka, one node.",
         "",
         f"**{passed} of {len(results)} shots passed**, of {planned} planned. `make crash SEED={seed}` repeats it.",
+        *_figures(results),
         "",
         "| point | where | way | hits | audit | verdict | first new commit (s) | zombie | shot (s) |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

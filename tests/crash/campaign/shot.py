@@ -22,9 +22,8 @@ TRANSFERS, BEFOREHAND, BEHIND, PER_SECOND = 500, 90, 120, 250.0
 HIT_S = 30.0
 FIRST_COMMIT_S = 30.0
 CONSUMED_S = 40.0
-#: A thawed zombie ends or rejoins by itself within 2 s; the rest is room for a machine that does other things as well.
-#: The report has the figure.
-ZOMBIE_S = 8.0
+#: Within this a thawed zombie ends or rejoins by itself. `make test` gives it more: it runs other tests beside a shot.
+ZOMBIE_S = 2.0
 
 VICTIM, OTHER = "victim", "other"
 
@@ -65,6 +64,7 @@ class Shot:
     def __init__(
         self, cluster: Cluster, logs: Path, directory: Path, point: Point, way: Way, seed: int,
         *, command: tuple[str, ...] | None = None, keep: bool = False, named: bool = True,
+        zombie_within_s: float = ZOMBIE_S,
     ) -> None:  # fmt: skip
         self._cluster, self._logs, self._point, self._way = cluster, logs, point, way
         self._random = random.Random(f"{seed}-{point.name}-{way}")
@@ -73,7 +73,7 @@ class Shot:
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(parents=True)
         self._workers: list[Worker] = []
-        self._keep, self._named = keep, named
+        self._keep, self._named, self._zombie_within_s = keep, named, zombie_within_s
         self._options: dict[str, Any] = {"command": command} if command else {}
         self.result = Result(point.name, str(way), seed, named, directory=str(self._directory))
 
@@ -193,7 +193,7 @@ class Shot:
         )
         self.result.zombie_s = time.monotonic() - thawed
         self.result.zombie = "rejoined" if victim.exit_code is None else f"ended with {victim.exit_code}"
-        if not settled or self.result.zombie_s > ZOMBIE_S:
+        if not settled or self.result.zombie_s > self._zombie_within_s:
             self._problem(f"the zombie was neither gone nor back after {self.result.zombie_s:.1f} s")
         rejoined_ms = victim.owned_ms(thawed_ms, newest)
         late = [

@@ -37,6 +37,8 @@ class Worker:
         command: Sequence[str] = _COMMAND,
         partitions: int = 4,
         inbox_retention_s: int | None = None,
+        session_timeout_s: float = SESSION_TIMEOUT_S,
+        transaction_timeout_s: float = TRANSACTION_TIMEOUT_S,
     ) -> None:
         self.instance = instance
         self.state = state / app / (instance or "dynamic")
@@ -48,8 +50,8 @@ class Worker:
             "STREAMAPP_BROKER": bootstrap,
             "STREAMAPP_ID": app,
             "STREAMAPP_DATADIR": str(state),
-            "STREAMAPP_SESSION_TIMEOUT": str(SESSION_TIMEOUT_S),
-            "STREAMAPP_TRANSACTION_TIMEOUT": str(TRANSACTION_TIMEOUT_S),
+            "STREAMAPP_SESSION_TIMEOUT": str(session_timeout_s),
+            "STREAMAPP_TRANSACTION_TIMEOUT": str(transaction_timeout_s),
             "STREAMAPP_PARTITIONS": str(partitions),
             "STREAMAPP_LOG_FORMAT": "json",
         }
@@ -73,6 +75,10 @@ class Worker:
                 env=environment,
                 cwd=state,
             )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
