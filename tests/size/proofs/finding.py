@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Finding(NamedTuple):
@@ -28,6 +28,13 @@ class Finding(NamedTuple):
         return (
             f"| {self.what} | {_shown(self.seen)} {self.unit} | {sign} {_shown(self.bound)} | {verdict} | {self.note} |"
         )
+
+
+def judged(report: Any) -> Finding:
+    """The auditor's verdict: anything but PASS is one too many."""
+    why = "; ".join(report.reasons) or f"{sum(report.records_read.values()):,} records read"
+    note = f"it says {report.verdict}: {why}"
+    return Finding("verdicts of the auditor other than PASS", report.verdict != "PASS", "", 0, note=note)
 
 
 def _shown(number: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from campaign.cluster import Cluster
 from campaign.worker import Worker, wait_until
-from proofs.finding import Finding
+from proofs.finding import Finding, judged
 from proofs.ground import SESSION_S, Ground, broker, say
 from streamapp.audit import audit
 
@@ -47,8 +47,7 @@ def _thaws(cluster: Cluster, directory: Path, kind: str, names: tuple[str | None
     return [
         Finding(f"a thawed zombie {kind} ends or rejoins (slowest of {ROUNDS})", max(took), "s", BY_ITSELF_S,
                 note=f"{shown} s; frozen for {_FROZEN_S:g} s"),
-        Finding(f"the auditor's verdict on that is {report.verdict}: not PASS", report.verdict != "PASS", "", 0,
-                note="; ".join(report.reasons)),
+        judged(report),
     ]  # fmt: skip
 
 
