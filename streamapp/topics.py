@@ -86,22 +86,22 @@ class Declared:
 
 
 #: Upserts are kept whole for a while, so that an auditor finds every one of them and not only the last.
-_UPSERTS: Mapping[str, str] = {CLEANUP: "compact", MIN_LAG: str(7 * _DAY_MS)}
+UPSERTS: Mapping[str, str] = {CLEANUP: "compact", MIN_LAG: str(7 * _DAY_MS)}
 
 CONTRACT: tuple[Declared, ...] = (
     Declared("transfer", consumed=True),
     Declared("balances", consumed=True),
-    Declared("account-balances", config=_UPSERTS),
+    Declared("account-balances", config=UPSERTS),
     Declared("transfer-rejected"),
     Declared("payment", consumed=True, windowed=True),
     Declared("payment-result"),
     Declared("delivery", consumed=True),
     Declared("delivery-status"),
-    Declared("payment-totals", config=_UPSERTS),
+    Declared("payment-totals", config=UPSERTS),
     Declared("ad-click", consumed=True, windowed=True),
     Declared("advertiser-charge"),
     Declared("publisher-revenue"),
-    Declared("ad-spend", config=_UPSERTS),
+    Declared("ad-spend", config=UPSERTS),
 )
 #: Tables with a changelog, whose topic is `<app id>-<table>-changelog`.
 TABLES: tuple[str, ...] = ("balances", "payments")

@@ -19,6 +19,7 @@ from streamapp.driver.engine import Engine
 from streamapp.driver.inbox import InboxTable
 from streamapp.driver.outputs import Outputs
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
+from streamapp.driver.windows import WindowedTable
 from streamapp.errors import ConfigurationError
 from streamapp.types import Partition
 
@@ -73,7 +74,14 @@ class EngineApp(faust.App):
         #: What was declared and cannot be done exactly once, each with what to use instead.
         self.refusals: list[str] = []
         self._intent_handlers: dict[str, Handler] = {}
+        #: Topics that tables send their rows to; missing ones are created compacted.
+        self.upsert_topics: set[str] = set()
         super().__init__(*args, **kwargs)
+
+    @property
+    def windowed_tables(self) -> list[WindowedTable]:
+        """The tables with windows."""
+        return [table.windowed for table in self.tables.values() if table.windowed is not None]
 
     def after_commit(self, name: str) -> Any:
         """A decorator: an async function that `after_commit(name, payload)` has run after an event's commit."""
@@ -136,7 +144,15 @@ class EngineApp(faust.App):
 
     async def on_start(self) -> None:
         """Refuse to start (`ConfigurationError`) with everything that was declared and cannot be done."""
-        problems = [*self.refusals, *(problem for agent in self.agents.values() for problem in agent.problems())]
+        agents = self.agents.values()
+        concurrent = {
+            name for agent in agents if agent.concurrency > 1 for name in getattr(agent.channel, "topics", ())
+        }
+        problems = [
+            *self.refusals,
+            *(problem for agent in agents for problem in agent.problems()),
+            *(problem for windows in self.windowed_tables for problem in windows.problems(concurrent)),
+        ]
         if problems:
             raise ConfigurationError(*problems)
         await super().on_start()

@@ -97,6 +97,13 @@ class GroupConsumer:
         end = self._consumer.highwater(TopicPartition(*partition))
         return end is not None and position >= end
 
+    def answered(self, partition: Partition) -> int | None:
+        """A mark of the last fetch that was answered for an assigned partition: its time, to be compared only."""
+        if self.position(partition) is None:
+            return None
+        stamp: int | None = self._consumer.last_poll_timestamp(TopicPartition(*partition))
+        return stamp
+
     @property
     def membership(self) -> Membership:
         """The seat as the coordinator of the consumer has it now. Snapshot it at assignment; never commit with this."""

@@ -58,6 +58,9 @@ class Consumer(Protocol):
     def at_end(self, partition: Partition) -> bool:
         """Whether the last fetch found nothing more, so that what is still to come was appended after it."""
 
+    def answered(self, partition: Partition) -> int | None:
+        """A mark of the last fetch that was answered for the partition; another one for each answer."""
+
 
 class Engine:
     """See the module. One event loop; every method that is not async is called from it."""

@@ -35,6 +35,8 @@ async def _batches(stream: Any, most: int) -> AsyncIterator[list[tuple[Any, Any]
     try:
         async for items in _gathered(stream.channel, most, stream.app.settings.commit_interval):
             admitted = []
+            for table in stream.app.windowed_tables:
+                table.see_in_memory(items)
             if stream.inbox is not None and isinstance(items[0], EventT):
                 admitted = stream.inbox.admit_in_memory(items, getattr(current_agent(), "name", None))
                 items = [event for event, _, _ in admitted]

@@ -162,10 +162,6 @@ class InboxTable(Table):
         agent, record_key, *event_id = key
         return mark_key(agent, None if record_key is None else record_key.encode(), event_id)
 
-    def rows_in_memory(self) -> StoreUnit:
-        """For contexts without a worker."""
-        return self._memory().begin()
-
 
 def one_count(counts: Mapping[str, int]) -> int:
     """The partition count of topics that share an inbox: a mark lives in the partition number of its event."""

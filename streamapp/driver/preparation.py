@@ -9,7 +9,7 @@ from typing import Any
 from faust.types.tuples import TP
 
 from streamapp.clock import SYSTEM_CLOCK
-from streamapp.delivery import dead_letter
+from streamapp.delivery import dead_letter, late
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.driver.after_commit import run_intent
 from streamapp.driver.engine import Engine
@@ -56,7 +56,8 @@ class Preparation:
         await app.agents.on_rebalance(revoked, newly)
         await app.topics.on_partitions_assigned(tps)
         consumed = {partition.topic for partition in partitions}
-        for topic in app.declared_topics.keys() - consumed:
+        late_topics = {topic + late.SUFFIX for table in app.windowed_tables for topic in table.topics}
+        for topic in (app.declared_topics.keys() | late_topics) - consumed:
             await producer.ensure(topic)
         for topic in sorted({*self.subscribed, *consumed}):
             await self._refuse_a_changed_topic(topic)

@@ -29,6 +29,7 @@ class TopicRoute:
             by_schema.setdefault(_identity(channel.schema), []).append(channel)
         for sharing in by_schema.values():
             self._readers.append((self._reader(sharing[0].schema), sharing))
+        self._windowed = [table for table in app.windowed_tables if topic in table.topics]
         self.topic = topic
         self.lanes = self.batch = 1
         for channel in channels:
@@ -49,6 +50,8 @@ class TopicRoute:
         for read, channels in self._readers:
             events = [Event(app, *read(record), record, unit) for record in records]
             decoded.append((events, channels))
+        for table in self._windowed:
+            table.see(unit, [events[0].value for events, _ in decoded])
         number = records[0].partition
         waiting = []
         for events, channels in decoded:

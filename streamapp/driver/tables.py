@@ -18,9 +18,13 @@ from faust.tables.manager import TableManager as FaustTableManager
 
 from streamapp.codec import Codec
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
+from streamapp.driver.upserts import Upserts
+from streamapp.driver.window_declaration import milliseconds
+from streamapp.driver.windows import WindowedTable
 from streamapp.state import Identity, MemoryState
 from streamapp.state import Partition as StorePartition
 from streamapp.state import Unit as StoreUnit
+from streamapp.windows.kinds import Hopping, Tumbling
 
 _MISSING: Any = object()
 #: Text whose JSON is itself between quotes: what `json.dumps` makes of it, without the call.
@@ -49,6 +53,9 @@ class Table(faust.Table):
             self._load = self._faust_load
         self._plain_keys = self.key_type is None and self.key_serializer == "json"
         self._in_memory: StorePartition | None = None
+        #: Its windows, if it has any: rows are theirs then.
+        self.windowed: WindowedTable | None = None
+        self._upserts: Upserts | None = None
 
     @property
     def changelog_topic_name(self) -> str:
@@ -75,11 +82,12 @@ class Table(faust.Table):
 
     # --- the task's rows
 
-    def _rows(self, doing: str) -> StoreUnit:
+    def rows(self, doing: str) -> StoreUnit:
+        """The task's rows as the current unit sees and changes them; `doing` names what is refused outside of one."""
         unit = current_unit()
         if unit is None:
             if self.app.engine is None:
-                return self._memory().begin()
+                return self.rows_in_memory()
             unit = required_unit(f"{doing} table {self.name}")
         if unit.task is None:
             raise UnitMisuse(
@@ -93,6 +101,10 @@ class Table(faust.Table):
             self._in_memory = MemoryState().open_partition(Identity(self.app.conf.id, self.name, 0, ""))
         return self._in_memory
 
+    def rows_in_memory(self) -> StoreUnit:
+        """A unit of its own, for contexts without a worker."""
+        return self._memory().begin()
+
     def forget(self) -> None:
         """Empty the table in memory, for the next test context."""
         self._in_memory = None
@@ -102,27 +114,31 @@ class Table(faust.Table):
             rows.merge()
 
     def __getitem__(self, key: Any) -> Any:
-        raw = self._rows("reading").get(self.key_bytes(key))
+        raw = self.rows("reading").get(self.key_bytes(key))
         return self.__missing__(key) if raw is None else self._load(raw)
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The value, or `default`; the table's own default is not asked."""
-        raw = self._rows("reading").get(self.key_bytes(key))
+        raw = self.rows("reading").get(self.key_bytes(key))
         return default if raw is None else self._load(raw)
 
     def __contains__(self, key: Any) -> bool:
-        return self._rows("reading").get(self.key_bytes(key)) is not None
+        return self.rows("reading").get(self.key_bytes(key)) is not None
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        rows = self._rows("writing")
+        rows = self.rows("writing")
         rows.set(self.key_bytes(key), self._dump(value))
+        if self._upserts is not None:
+            self._upsert(key, value)
         self._written(rows)
 
     def __delitem__(self, key: Any) -> None:
-        rows, raw = self._rows("writing"), self.key_bytes(key)
+        rows, raw = self.rows("writing"), self.key_bytes(key)
         if rows.get(raw) is None:
             raise KeyError(key)
         rows.delete(raw)
+        if self._upserts is not None:
+            self._upsert(key, None)
         self._written(rows)
 
     def pop(self, key: Any, default: Any = _MISSING) -> Any:
@@ -149,7 +165,7 @@ class Table(faust.Table):
 
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Rows of the task in the order of their key bytes."""
-        for key, raw in self._rows("reading").items():
+        for key, raw in self.rows("reading").items():
             yield self.key_of(key), self._load(raw)
 
     def keys(self) -> Iterator[Any]:
@@ -165,7 +181,7 @@ class Table(faust.Table):
 
     def __len__(self) -> int:
         """Rows of the task; counts them all."""
-        return sum(1 for _ in self._rows("reading").items())
+        return sum(1 for _ in self.rows("reading").items())
 
     def __bool__(self) -> bool:
         return True
@@ -181,11 +197,67 @@ class Table(faust.Table):
             return key, value
         raise KeyError(f"table {self.name} is empty")
 
+    # --- upserts and windows
+
+    def upsert_to(self, topic: Any) -> Table:
+        """Send each row to `topic` when it is set, under its key, and a null value when it is deleted."""
+        self._upserts = Upserts(self.app, topic)
+        self.app.upsert_topics.add(self._upserts.topic)
+        return self
+
+    def _upsert(self, key: Any, value: Any) -> None:
+        assert self._upserts is not None
+        text = key if isinstance(key, str) else self.key_bytes(key).decode()
+        self._upserts.send(current_unit(), text, value)
+
+    def tumbling(self, size: Any, expires: Any = None, key_index: bool = False, **options: Any) -> Any:
+        """Windows of `size` seconds (or a timedelta), one after the other, by event time; see `hopping`."""
+        return self._windowed(Tumbling(milliseconds(size, "size")), expires, key_index, **options)
+
+    def hopping(self, size: Any, step: Any, expires: Any = None, key_index: bool = False, **options: Any) -> Any:
+        """Windows of `size` seconds that begin every `step` seconds, by event time.
+
+        `topic`: whose events they are of, a name or several. `grace`: how late a record may be. `retention`: how long a
+        closed window stays readable; by default its size. `idle`: a silence that closes windows, by default
+        `WINDOW_IDLE`. All in seconds. Raises `ConfigurationError` for windows that cannot be.
+        """
+        kind = Hopping(milliseconds(size, "size"), milliseconds(step, "step"))
+        return self._windowed(kind, expires, key_index, **options)
+
+    def _windowed(
+        self,
+        kind: Hopping,
+        expires: Any,
+        key_index: bool,
+        *,
+        topic: Any = (),
+        grace: Any = 0,
+        retention: Any = None,
+        idle: float | None = None,
+    ) -> WindowedTable:
+        if expires is not None:
+            self.app.refuse(
+                f"Table {self.name}: expires= counts in the wall clock. Write grace= for how late a record may be, and "
+                "retention= for how long a closed window is kept, both in event time."
+            )
+        if key_index:
+            self.app.refuse(f"Table {self.name}: key_index= is not needed: items() works without it. Leave it out.")
+        named = [topic] if isinstance(topic, str) else getattr(topic, "topics", topic)
+        self.windowed = WindowedTable(
+            self,
+            kind,
+            tuple(named),
+            milliseconds(grace, "grace"),
+            kind.size_ms if retention is None else milliseconds(retention, "retention"),
+            self.app.settings.window_idle if idle is None else idle,
+        )
+        return self.windowed
+
     def using_window(self, window: Any, *, key_index: bool = False) -> Any:
-        """Refused: Faust closes windows by the wall clock, and its close callback is not called reliably."""
+        """Refused: Faust closes such windows by the wall clock, and its close callback is not called reliably."""
         self.app.refuse(
-            f"Table {self.name}: Faust's windows are closed by the wall clock and lose their last result. "
-            "Windows by event time are not built yet; keep a plain table keyed by (key, window start)."
+            f"Table {self.name}: Faust's window objects are closed by the wall clock and lose their last result. "
+            'Write .tumbling(size, topic="...") or .hopping(size, step, topic="...").'
         )
         return self
 
@@ -207,7 +279,7 @@ _REFUSED = {
     "extra_topic_configs": "alter the changelog topic with Kafka's kafka-configs.sh",
     "is_global": "look rows up where they are: group_by() the events to the table's key",
     "on_changelog_event": "decide in the agent that writes the row",
-    "on_window_close": "keep a plain table and decide by event time in the agent",
+    "on_window_close": "send the windows to a topic, .upsert_to(topic, final_only=True), and read it with an agent",
     "options": "leave it out; the store has settings of its own",
     "synchronize_all_active_partitions": "look rows up where they are: group_by() the events to the table's key",
     "use_partitioner": "write rows of the event's own partition, and group_by() the key first",

@@ -174,6 +174,11 @@ class Task:
         for store in self.stores.values():
             store.advance(newest // 1000, oldest // 1000)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing of it runs, and what is done in its tables now interferes with no event."""
+        return not self._running and not self._stopped
+
     def stop_starting(self) -> None:
         """Start nothing more. What was fetched stays counted, so that no commit goes past it."""
         self._stopped = True

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import aiokafka.errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streamapp.delivery import dead_letter
+from streamapp.delivery import dead_letter, late
 from streamapp.settings import Settings
-from streamapp.topics import TopicSpec, changelog_spec, roomy_spec, spec, specs
+from streamapp.topics import UPSERTS, TopicSpec, changelog_spec, roomy_spec, spec, specs
 
 logger = logging.getLogger(__name__)
 
@@ -21,19 +21,22 @@ async def create_missing(
     *,
     declared: Mapping[str, int | None],
     consumed: Iterable[str],
+    windowed: Iterable[str],
+    upserts: Collection[str],
     changelogs: Mapping[str, int | None],
     client_options: Mapping[str, Any],
 ) -> None:
-    """Create what does not exist of: declared topics, the consumed ones' dead letters, changelogs (name -> partitions).
+    """Create what does not exist of: declared topics (those of upserts compacted), dead letters of the consumed ones,
+    late records of the windowed ones, and changelogs (name -> partitions).
 
     A topic that exists is left as it is, whatever it is like; `streamapp check` and `topics diff` judge it.
     """
-    names = set(consumed)
+    names, late_for = set(consumed), tuple(windowed)
 
     def wanted_of(brokers: int, counts: Mapping[str, int]) -> Mapping[str, TopicSpec]:
         # Dead letters keep their record's partition number, so an input that exists decides how many there are.
         as_they_are = {name: counts[name] for name in names & counts.keys()}
-        return _wanted(settings, brokers, {**declared, **as_they_are}, names, changelogs)
+        return _wanted(settings, brokers, {**declared, **as_they_are}, names, late_for, upserts, changelogs)
 
     await create(wanted_of, client_options)
 
@@ -73,14 +76,19 @@ def _wanted(
     brokers: int,
     declared: Mapping[str, int | None],
     consumed: Iterable[str],
+    windowed: Iterable[str],
+    upserts: Collection[str],
     changelogs: Mapping[str, int | None],
 ) -> dict[str, TopicSpec]:
-    wanted = {name: spec(settings, brokers, name, partitions) for name, partitions in declared.items()}
+    wanted = {
+        name: spec(settings, brokers, name, partitions, UPSERTS if name in upserts else None)
+        for name, partitions in declared.items()
+    }
     for name in consumed:
-        partitions = declared.get(name)
-        wanted.setdefault(name, spec(settings, brokers, name, partitions))
-        letters = roomy_spec(settings, brokers, name + dead_letter.SUFFIX, partitions)
-        wanted[letters.name] = letters
+        wanted.setdefault(name, spec(settings, brokers, name, declared.get(name)))
+    for names, suffix in ((consumed, dead_letter.SUFFIX), (windowed, late.SUFFIX)):
+        for name in names:
+            wanted[name + suffix] = roomy_spec(settings, brokers, name + suffix, declared.get(name))
     for name, partitions in changelogs.items():
         wanted[name] = changelog_spec(settings, brokers, name, partitions)
     return wanted | {topic.name: topic for topic in specs(settings, brokers) if topic.name in wanted}

@@ -23,6 +23,7 @@ from streamapp.clock import SYSTEM_CLOCK
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.after_commit import IntentTable
+from streamapp.driver.closings import Closings
 from streamapp.driver.consumer import GroupConsumer
 from streamapp.driver.engine import Engine
 from streamapp.driver.inbox import InboxTable, one_count
@@ -156,7 +157,8 @@ class Consumer(Service):
             return  # to subscribe anew would rebalance the group for nothing
         self._preparation.subscribed = names
         app = self.app
-        tables = [table for table in app.tables.values() if not isinstance(table, InboxTable | IntentTable)]
+        # The app's own tables and those with windows have as many partitions as what their events are of.
+        tables = [t for t in app.tables.values() if not (isinstance(t, InboxTable | IntentTable) or t.windowed)]
         declared = dict(app.declared_topics)
         for channel in app.topics:  # streams made by group_by() say how many partitions they want
             declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
@@ -164,6 +166,8 @@ class Consumer(Service):
             app.settings,
             declared=declared,
             consumed=names,
+            windowed={topic for table in app.windowed_tables for topic in table.topics},
+            upserts=app.upsert_topics,
             changelogs={table.changelog_topic_name: table.partitions for table in tables},
             client_options=self._client_options(),
         )
@@ -176,6 +180,9 @@ class Consumer(Service):
                 asyncio.create_task(self._guarded(self._group.run()), name="streamapp-fetch"),
                 asyncio.create_task(self._engine.run(), name="streamapp-commit"),
             ]
+            if app.windowed_tables:
+                closings = Closings(self._engine, app.windowed_tables, SYSTEM_CLOCK)
+                self._work.append(asyncio.create_task(self._guarded(closings.run()), name="streamapp-closings"))
 
     async def _create_task_changelogs(self, consumed: Iterable[str]) -> None:
         """Changelogs of the app's own tables, with as many partitions as the topics whose events they belong to."""
@@ -187,9 +194,15 @@ class Consumer(Service):
                 lambda brokers, _: {name: inbox_changelog_spec(settings, brokers, name, partitions)},
                 self._client_options(),
             )
+        counts = await self._partition_counts(consumed)
+        logs = {table.table.changelog_topic_name: table.partitions(counts) for table in self.app.windowed_tables}
         if intents is not None:
-            log, most = intents.changelog_topic_name, max((await self._partition_counts(consumed)).values())
-            await create(lambda brokers, _: {log: changelog_spec(settings, brokers, log, most)}, self._client_options())
+            logs[intents.changelog_topic_name] = max(counts.values())
+        if logs:
+            await create(
+                lambda brokers, _: {log: changelog_spec(settings, brokers, log, count) for log, count in logs.items()},
+                self._client_options(),
+            )
 
     async def _partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         assert self._engine is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import isfinite
+from operator import attrgetter, itemgetter
 from typing import Any, Protocol
 
 from streamapp.errors import ConfigurationError, RecordError
@@ -20,6 +21,9 @@ Field = str | Callable[[Any], Any]
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 #: Most values a window collects, unless the declaration says otherwise.
 COLLECTED_MAX = 1000
+#: The kind of the dead letter of a record that a window has no room for.
+FULL = "WindowFull"
+_NOTHING: dict[str, Any] = {}
 
 
 class Aggregate(Protocol):
@@ -29,7 +33,7 @@ class Aggregate(Protocol):
         """The state with one record more; `state` None: it is the first. `RecordError`: the record cannot count."""
 
     def result(self, state: Any) -> Any:
-        """What is shown of the state."""
+        """What is shown of the state; `state` None: none of the window's records was folded."""
 
     def merge(self, state: Any, other: Any) -> Any:
         """The state of both windows' records, for kinds whose windows grow together."""
@@ -42,7 +46,14 @@ class _Shown:
         return state
 
 
-class Count(_Shown):
+class _Added(_Shown):
+    """... and that begins with nothing."""
+
+    def result(self, state: Any) -> Any:
+        return 0 if state is None else state
+
+
+class Count(_Added):
     """How many records."""
 
     def fold(self, state: Any, value: Any, time: int) -> Any:
@@ -52,7 +63,7 @@ class Count(_Shown):
         return state + other
 
 
-class Sum(_Shown):
+class Sum(_Added):
     """The sum of a field. A record that would take a sum of integers beyond 64 bits is a `RecordError`."""
 
     def __init__(self, field: Field) -> None:
@@ -105,8 +116,7 @@ class Mean:
         return [_within(total + number(self._get(value))), count + 1]
 
     def result(self, state: Any) -> Any:
-        total, count = state
-        return total / count
+        return None if state is None else state[0] / state[1]
 
     def merge(self, state: Any, other: Any) -> Any:
         return [_within(state[0] + other[0]), state[1] + other[1]]
@@ -122,7 +132,7 @@ class Last:
         return [time, self._get(value)] if state is None or time >= state[0] else state
 
     def result(self, state: Any) -> Any:
-        return state[1]
+        return None if state is None else state[1]
 
     def merge(self, state: Any, other: Any) -> Any:
         return other if other[0] >= state[0] else state
@@ -146,7 +156,7 @@ class Collect(_Shown):
 
     def _bounded(self, values: list[Any]) -> list[Any]:
         if len(values) > self._most:
-            raise RecordError(f"its window has collected {self._most:,} values already", kind="WindowFull")
+            raise RecordError(f"its window has collected {self._most:,} values already", kind=FULL)
         return values
 
 
@@ -176,24 +186,26 @@ class Reduce(_Shown):
 class Aggregates:
     """The named aggregates of a table. The state of a window is an object: name -> state.
 
-    An aggregate that was added while windows are open begins with the next record of each.
+    An aggregate that was added while windows are open begins with the next record of each. One that was taken away is
+    forgotten with the next record.
     """
 
     def __init__(self, named: Mapping[str, Aggregate]) -> None:
         if not named:
             raise ConfigurationError("aggregate() needs at least one: aggregate(count=Count())")
         self._named = dict(named)
+        self._folds = [(name, one.fold) for name, one in named.items()]
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._named)
 
     def fold(self, state: Any, value: Any, time: int) -> Any:
-        before = state or {}
-        return {name: one.fold(before.get(name), value, time) for name, one in self._named.items()}
+        before = state.get if state else _NOTHING.get
+        return {name: fold(before(name), value, time) for name, fold in self._folds}
 
     def result(self, state: Any) -> dict[str, Any]:
-        return {name: one.result(state[name]) for name, one in self._named.items() if name in state}
+        return {name: one.result(state.get(name)) for name, one in self._named.items()}
 
     def merge(self, state: Any, other: Any) -> Any:
         both = {name: self._named[name].merge(state[name], other[name]) for name in state.keys() & other.keys()}
@@ -205,9 +217,11 @@ def getter(field: Field) -> Callable[[Any], Any]:
     if callable(field):
         return field
 
+    of_object, of_mapping = attrgetter(field), itemgetter(field)
+
     def get(value: Any) -> Any:
         try:
-            return value[field] if isinstance(value, Mapping) else getattr(value, field)
+            return of_mapping(value) if isinstance(value, dict) else of_object(value)
         except (AttributeError, KeyError):
             raise RecordError(f"the record has no {field} to add up", kind="InvalidRecord") from None
 
@@ -216,6 +230,8 @@ def getter(field: Field) -> Callable[[Any], Any]:
 
 def number(found: Any) -> Any:
     """`found` if it can be added and compared; true and false, texts, NaN and the rest are a `RecordError`."""
+    if type(found) is int:
+        return found
     if isinstance(found, bool) or not isinstance(found, int | float) or not isfinite(found):
         raise RecordError(f"{found!r} is no number to add up", kind="InvalidRecord")
     return found

@@ -16,12 +16,18 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streamapp.errors import RecordError
+from streamapp.windows.aggregates import FULL
 from streamapp.windows.kinds import Kind, Window
 from streamapp.windows.progress import NEVER, Progress
 from streamapp.windows.rows import KEPT, OPEN, PROGRESS, Row, Rows, end_and_key, progress_of, row_key, windows_of
 
 #: Most windows that one unit closes: its finals must fit into one transaction. The next unit goes on.
 CLOSINGS_MAX = 2000
+#: Largest state of a window: its final must fit into its topic, and its row into the changelog.
+STATE_BYTES_MAX = 768 << 10
+
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
 
 #: The state of a window after one record more; None: the record is its first.
 Fold = Callable[[Any], Any]
@@ -61,8 +67,8 @@ class Book:
         retention_ms: int = 0,
         every_ms: int | None = 0,
         tombstones: bool = False,
-        dump: Callable[[Any], bytes] = msgspec.json.encode,
-        load: Callable[[bytes], Any] = msgspec.json.decode,
+        dump: Callable[[Any], bytes] = _encode,
+        load: Callable[[bytes], Any] = _decode,
         merge: Callable[[Any, Any], Any] | None = None,
         closings_max: int = CLOSINGS_MAX,
     ) -> None:
@@ -171,35 +177,47 @@ class Book:
     ) -> list[Upsert]:
         """The record in one window; a tombstone for each window that became part of it under another start."""
         upserts: list[Upsert] = []
-        state, now = None, Row(window.start, 0, 0, b"")
-        for before in absorbs or (window,):
-            at = row_key(OPEN, before.end, key)
+        at = row_key(OPEN, window.end, key)
+        if absorbs:
+            revision, upserted_at, state = self._absorbed(rows, key, window, absorbs, upserts)
+        else:
             raw = rows.get(at)
-            if raw is None:
-                continue
-            row = Row.unpack(raw)
+            _, revision, upserted_at, dumped = (0, 0, 0, b"") if raw is None else Row.unpack(raw)
+            state = None if raw is None else self.load(dumped)
+        state = fold(state)
+        every = self.every_ms
+        if every is not None and (not revision or watermark - upserted_at >= every):
+            revision, upserted_at = revision + 1, watermark
+            upserts.append(Upsert(key, window, revision, False, state))
+        dumped = self.dump(state)
+        if len(dumped) > STATE_BYTES_MAX:
+            raise RecordError(
+                f"its window would take {len(dumped):,} bytes; {STATE_BYTES_MAX:,} are allowed", kind=FULL
+            )
+        rows.set(at, Row(window.start, revision, upserted_at, dumped).pack())
+        return upserts
+
+    def _absorbed(
+        self, rows: Rows, key: bytes, window: Window, absorbs: Sequence[Window], upserts: list[Upsert]
+    ) -> tuple[int, int, Any]:
+        """Revision, watermark at the last upsert and state of what grows together into `window`."""
+        revision = upserted_at = 0
+        state = None
+        for before in absorbs:
+            at = row_key(OPEN, before.end, key)
+            row = Row.unpack(rows.get(at) or b"")
             state = self.load(row.state) if state is None else self._merged(state, self.load(row.state))
             if before.start == window.start:
-                now = row
+                revision, upserted_at = row.revision, row.upserted_at
             elif row.revision:
                 upserts.append(Upsert(key, before, row.revision, False, None))
             if before.end != window.end:
                 rows.delete(at)
-        state = fold(state)
-        if self._wants_upsert(now, watermark):
-            now = now._replace(revision=now.revision + 1, upserted_at=watermark)
-            upserts.append(Upsert(key, window, now.revision, False, state))
-        rows.set(row_key(OPEN, window.end, key), now._replace(state=self.dump(state)).pack())
-        return upserts
+        return revision, upserted_at, state
 
     def _merged(self, state: Any, other: Any) -> Any:
         assert self._merge is not None, "a kind whose windows grow together needs merge="
         return self._merge(state, other)
-
-    def _wants_upsert(self, row: Row, watermark: int) -> bool:
-        if self.every_ms is None:
-            return False
-        return not row.revision or watermark - row.upserted_at >= self.every_ms
 
     def _near(self, rows: Rows, key: bytes, start: int, end: int) -> list[Window]:
         found = windows_of(rows, OPEN, key, start)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -27,7 +26,7 @@ class EventTime:
 
     def find(self, value: Any) -> Any:
         """The field as it is in `value`; None where the record has none, which then is no event of a window."""
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return value.get(self.field)
         return getattr(value, self.field, None)
 

@@ -32,6 +32,7 @@ async def test_everything_refused_is_said_at_start_at_once(bench: Any) -> None:
     app.SetTable("members")
     app.Table("windowed", default=int).tumbling(10.0, expires=60.0)
     app.Table("hopped", default=int).hopping(10.0, 5.0)
+    app.Table("clocked", default=int).tumbling(10.0, topic="x").relative_to_now()
     app.Table("ready-made", default=int, window=faust.TumblingWindow(10.0))
     app.Table("elsewhere", store="rocksdb://")
     app.Table("listening", on_changelog_event=print, on_recover=print)
@@ -52,9 +53,11 @@ async def test_everything_refused_is_said_at_start_at_once(bench: Any) -> None:
         "broker_max_poll_interval": "Leave it out",
         "everywhere": "Instead: keep a Table, and look",
         "members": "Instead: keep a Table",
-        "windowed": "keyed by (key, window start)",
-        "hopped": "keyed by (key, window start)",
-        "ready-made": "keyed by (key, window start)",
+        "windowed: expires": "Write grace=",
+        "windowed: say": 'topic="payment"',
+        "hopped: say": 'topic="payment"',
+        "clocked": "Write .relative_to_field(name)",
+        "ready-made": "Write .tumbling(",
         "elsewhere": "STREAMAPP_STORE",
         "listening: on_changelog_event": "Instead",
         "listening: on_recover": "Instead",

@@ -77,9 +77,9 @@ def test_a_field_may_be_an_attribute_or_a_function() -> None:
 
 def test_an_aggregate_added_later_begins_with_the_next_record() -> None:
     old = Aggregates({"count": Count()}).fold(None, {"amount": 5}, 0)
-    both = Aggregates({"count": Count(), "sum": Sum("amount")})
-    assert both.result(old) == {"count": 1}
-    assert both.result(both.fold(old, {"amount": 7}, 0)) == {"count": 2, "sum": 7}
+    more = Aggregates({"count": Count(), "sum": Sum("amount"), "mean": Mean("amount"), "last": Last("amount")})
+    assert more.result(old) == {"count": 1, "sum": 0, "mean": None, "last": None}
+    assert more.result(more.fold(old, {"amount": 7}, 0)) == {"count": 2, "sum": 7, "mean": 7.0, "last": 7}
 
 
 @pytest.mark.parametrize("value", [None, True, "5", [1], float("nan"), float("inf")])

@@ -1,12 +1,14 @@
 """Windows against a model of a few lines, over thousands of seeds: WINDOW_SEEDS= runs more, WINDOW_SEED= one.
 
-The model knows no rows, no next end and no bound: it asks every window it has ever seen after every record.
+The model is `tests/support/window_model.py`, which shares no code with what it judges.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,6 +17,9 @@ from streamapp.state import Identity, MemoryState
 from streamapp.windows import rows as layout
 from streamapp.windows.book import Book, Upsert
 from streamapp.windows.kinds import Hopping, Kind, Placement, Tumbling, Window
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from window_model import WindowModel
 
 ONE = os.environ.get("WINDOW_SEED")
 SEEDS = range(int(os.environ.get("WINDOW_SEEDS", "2000")))
@@ -48,41 +53,6 @@ def case(seed: int) -> Case:
         records.append((random_.choice("abc"), time, random_.randint(-9, 9)))
     every = random_.choice([0, 0, 1, size, None])
     return Case(size, step, grace, retention, every, records + random_.sample(records, len(records) // 5))
-
-
-class Model:
-    """Every window by (end, start, key), with its values; a window is gone once it has its final."""
-
-    def __init__(self, case: Case) -> None:
-        self.case = case
-        self.watermark = -1
-        self.open: dict[tuple[int, int, str], list[int]] = {}
-        self.told: dict[tuple[int, int, str], int] = {}  # the watermark at a window's last upsert
-        self.upserts: list[tuple[str, int, int, list[int], bool]] = []
-        self.expired: list[tuple[int, list[tuple[int, int]]]] = []
-
-    def record(self, number: int, key: str, time: int, value: int) -> None:
-        size, step, grace, _, every, _ = self.case
-        self.watermark = max(self.watermark, time)
-        self.close(self.watermark - grace)
-        expired = []
-        for start in range(time - size + 1, time + 1):
-            if start % step == 0:
-                if start + size + grace <= self.watermark:
-                    expired.append((start, start + size))
-                    continue
-                window = (start + size, start, key)
-                values = self.open[window] = [*self.open.get(window, []), value]
-                if every is not None and (window not in self.told or self.watermark - self.told[window] >= every):
-                    self.told[window] = self.watermark
-                    self.upserts.append((key, start, start + size, values, False))
-        if expired:
-            self.expired.append((number, expired))
-
-    def close(self, until: float) -> None:
-        for end, start, key in sorted(self.open):
-            if end <= until:
-                self.upserts.append((key, start, end, self.open.pop((end, start, key)), True))
 
 
 class Task:
@@ -162,7 +132,10 @@ def shown(upsert: Upsert) -> tuple[str, int, int, Any, bool]:
 def test_upserts_finals_and_lateness_are_the_models(block: int) -> None:
     for seed in [int(ONE)] if ONE else SEEDS[block::10]:
         given, random_ = case(seed), random.Random(~seed)
-        task, model = Task(book_of(given, random_), random_), Model(given)
+        task, model = (
+            Task(book_of(given, random_), random_),
+            WindowModel(given.size, given.step, given.grace, given.every),
+        )
         task.run(given.records)
         for number, record in enumerate(given.records):
             model.record(number, *record)
@@ -173,7 +146,7 @@ def test_upserts_finals_and_lateness_are_the_models(block: int) -> None:
         model.close(float("inf"))
         for final in (True, False):  # a unit that stops at its bound leaves finals to the next one
             assert [shown(it) for it in task.upserts if it.final is final] == [
-                it for it in model.upserts if it[-1] is final
+                it for it in model.upserts if it.final is final
             ], again
         check_revisions(task.upserts, again)
         check_rows(task, given, again)
