@@ -16,6 +16,7 @@ from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.after_commit import Handler, IntentTable, after_commit, register
 from streamapp.driver.engine import Engine
+from streamapp.driver.environment import Environment
 from streamapp.driver.inbox import InboxTable
 from streamapp.driver.outputs import Outputs
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
@@ -50,6 +51,8 @@ class EngineApp(faust.App):
 
     #: Set while a worker runs.
     engine: Engine | None = None
+    #: Where it runs; None: real Kafka, as the settings say.
+    environment: Environment | None = None
     #: Why the worker ended, if it was an error.
     failure: BaseException | None = None
     #: Seconds a worker waits at its start for a broker to answer.

@@ -1,7 +1,6 @@
 """The consumer side of a worker: the seat in the group, fetching, and what happens when partitions come and go.
 
-The only module that reads private attributes of aiokafka's consumer:
-`_coordinator` (group_id, generation, member_id) and `_subscription` (a partition's position without waiting).
+What the member itself is, aiokafka's consumer or one in memory, is the environment's (`environment.py`).
 
     revoked  ── seat still held ──▶ barrier, commit                  (the old generation is still accepted)
              ── seat lost ────────▶ drop everything; a worker with INSTANCE asks first whether it is still the newest
@@ -15,11 +14,9 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any
 
-import aiokafka
-from aiokafka.structs import TopicPartition
-
 from streamapp.clock import Clock
 from streamapp.driver.engine import Engine
+from streamapp.driver.environment import Member
 from streamapp.driver.task import Task
 from streamapp.eos.fencing import still_seated
 from streamapp.eos.protocol import Membership
@@ -32,7 +29,7 @@ logger = logging.getLogger(__name__)
 BUFFER_HIGH, BUFFER_LOW = 4000, 1000
 #: Most records one fetch hands over.
 FETCH_RECORDS = 4000
-_POLL_MS = 200
+_POLL_S = 0.2
 
 #: Makes the tasks of an assignment ready: their tables restored, their offsets where to read on.
 Prepare = Callable[[Collection[Partition]], Awaitable[list[Task]]]
@@ -43,18 +40,16 @@ class GroupConsumer:
 
     def __init__(
         self,
-        consumer: aiokafka.AIOKafkaConsumer,
+        member: Member,
         engine: Engine,
         clock: Clock,
         *,
-        instance: str | None,
         prepare: Prepare,
         crash: Callable[[BaseException], None],
     ) -> None:
-        self._consumer = consumer
+        self._member = member
         self._engine = engine
         self._clock = clock
-        self._instance = instance
         self._prepare = prepare
         self._crash = crash
         self._preparing: asyncio.Task[None] | None = None
@@ -68,10 +63,10 @@ class GroupConsumer:
 
     def seek(self, offsets: Mapping[Partition, int]) -> None:
         """Read on from these offsets. A partition that is not assigned any more is left out."""
-        assigned = self._consumer.assignment()
+        assigned = self._member.assignment()
         for partition, offset in offsets.items():
             if partition in assigned:
-                self._consumer.seek(TopicPartition(*partition), offset)
+                self._member.seek(partition, offset)
         self._resume(self._paused)
 
     def position(self, partition: Partition) -> int | None:
@@ -79,38 +74,21 @@ class GroupConsumer:
 
         While partitions change hands it says nothing of what was processed: what is fetched then is dropped.
         """
-        if not self._accepting:
-            return None
-        subscription = self._consumer._subscription.subscription
-        if subscription is None or subscription.assignment is None:
-            return None
-        if partition not in subscription.assignment.tps:
-            return None
-        state = subscription.assignment.state_value(TopicPartition(*partition))
-        return state.position if state.has_valid_position else None
+        return self._member.position(partition) if self._accepting else None
 
     def at_end(self, partition: Partition) -> bool:
         """Whether the last fetch of an assigned partition found nothing more; False while that is not known."""
         position = self.position(partition)
         if position is None:
             return False
-        end = self._consumer.highwater(TopicPartition(*partition))
+        end = self._member.end(partition)
         return end is not None and position >= end
 
     def answered(self, partition: Partition) -> int | None:
         """A mark of the last fetch that was answered for an assigned partition: its time, to be compared only."""
-        if self.position(partition) is None:
-            return None
-        stamp: int | None = self._consumer.last_poll_timestamp(TopicPartition(*partition))
-        return stamp
+        return None if self.position(partition) is None else self._member.answered(partition)
 
-    @property
-    def membership(self) -> Membership:
-        """The seat as the coordinator of the consumer has it now. Snapshot it at assignment; never commit with this."""
-        coordinator = self._consumer._coordinator
-        return Membership(coordinator.group_id, coordinator.generation, coordinator.member_id, self._instance)
-
-    # --- partitions come and go (called by aiokafka, which would only log what these raise)
+    # --- partitions come and go (called by the member, which would only log what these raise)
 
     async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
         """Give up what is owned: committed if the seat still stands, dropped if it does not."""
@@ -131,7 +109,7 @@ class GroupConsumer:
         snapshot = engine.membership
         if snapshot is None:
             return
-        if still_seated(snapshot, self.membership):
+        if still_seated(snapshot, self._member.membership):
             count = len(engine.owners)
             failpoint("K14a")
             if await engine.commit_all():
@@ -147,11 +125,11 @@ class GroupConsumer:
         if self._closed:
             return
         try:
-            partitions = [Partition(tp.topic, tp.partition) for tp in assigned]
-            self._consumer.pause(*(TopicPartition(*partition) for partition in partitions))
+            partitions = [Partition(*tp) for tp in assigned]
+            self._member.pause(*partitions)
             self._paused = set(partitions)
             self._preparing = asyncio.create_task(
-                self._take_over(self.membership, partitions), name="streamapp-prepare"
+                self._take_over(self._member.membership, partitions), name="streamapp-prepare"
             )
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
             self._crash(exc)
@@ -184,7 +162,7 @@ class GroupConsumer:
     async def run(self) -> None:
         """Fetch until cancelled; a partition whose task is full is paused until there is room."""
         while True:
-            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=FETCH_RECORDS)
+            fetched = await self._member.fetch(_POLL_S, FETCH_RECORDS)
             # These records lie behind the positions as they are at this instant: aiokafka itself drops what was
             # fetched before a seek. Nothing may be awaited between the two, or they would be of another instant.
             if self._accepting:
@@ -198,7 +176,7 @@ class GroupConsumer:
         if fetched:
             failpoint("K0")
         for tp, records in fetched.items():
-            partition = Partition(tp.topic, tp.partition)
+            partition = Partition(*tp)
             task = owners.get(partition)
             if task is None:  # the seat was lost, and the consumer has not noticed yet
                 continue
@@ -208,19 +186,19 @@ class GroupConsumer:
         if self._engine.gate.running:
             self._engine.waiting()
         if full:
-            self._consumer.pause(*(TopicPartition(*partition) for partition in full))
+            self._member.pause(*full)
             self._paused.update(full)
         if self._paused:
             self._resume([p for p in self._paused if p in owners and owners[p].buffered.get(p, 0) < BUFFER_LOW])
 
     def _resume(self, partitions: Iterable[Partition]) -> None:
         again = list(partitions)
-        assigned = self._consumer.assignment()
-        self._consumer.resume(*(TopicPartition(*p) for p in again if p in assigned))
+        assigned = self._member.assignment()
+        self._member.resume(*(partition for partition in again if partition in assigned))
         self._paused.difference_update(again)
 
     async def close(self) -> None:
-        """Take no partition from here on; the consumer itself belongs to whoever made it."""
+        """Take no partition from here on; the member itself belongs to whoever made it."""
         self._closed = True
         self._accepting = False
         await self._stop_preparing()

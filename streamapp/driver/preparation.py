@@ -8,11 +8,11 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from streamapp.clock import SYSTEM_CLOCK
 from streamapp.delivery import dead_letter, late
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.driver.after_commit import run_intent
 from streamapp.driver.engine import Engine
+from streamapp.driver.environment import Environment
 from streamapp.driver.inbox import InboxTable
 from streamapp.driver.intents import Intents
 from streamapp.driver.restore import restore_stores
@@ -32,16 +32,14 @@ from streamapp.types import Partition
 class Preparation:
     """Makes the tasks of each assignment of one worker, one assignment at a time. Stores that stay ours stay open."""
 
-    def __init__(
-        self, app: Any, engine: Engine, cluster: Cluster, state: State, client_options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, app: Any, engine: Engine, cluster: Cluster, state: State, environment: Environment) -> None:
         #: Topics the worker reads; those without a partition here are looked at, too.
         self.subscribed: list[str] = []
         self._app = app
         self._engine = engine
         self._cluster = cluster
         self._state = state
-        self._client_options = client_options
+        self._environment = environment
         self._stores: dict[Partition, StorePartition] = {}
 
     async def prepare(self, partitions: Collection[Partition]) -> list[Task]:
@@ -103,8 +101,8 @@ class Preparation:
     async def _starting_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """The committed offsets, once they are stable; the beginning where nothing was ever committed."""
         cluster, group = self._cluster, self._app.settings.id
-        committed = await stable_offsets(cluster, group, partitions)
-        begin = await listed_offsets(cluster, tuple(partitions), OffsetOf.EARLIEST)
+        committed = await stable_offsets(cluster, group, partitions, clock=self._environment.clock)
+        begin = await listed_offsets(cluster, tuple(partitions), OffsetOf.EARLIEST, clock=self._environment.clock)
         offsets = {}
         for partition, offset in committed.items():
             earliest = begin[partition]
@@ -122,7 +120,7 @@ class Preparation:
         return Intents(
             lambda intent: run_intent(handlers, intent),
             engine.gate,
-            SYSTEM_CLOCK,
+            self._environment.clock,
             finished=engine.finished,
             count=engine.count,
             crash=self._app.end,
@@ -145,9 +143,7 @@ class Preparation:
                     owner[log] = (task, table)
         for log in self._stores.keys() - wanted.keys():
             self._stores.pop(log).close()
-        await restore_stores(
-            wanted, self._state, self._cluster, SYSTEM_CLOCK, self._client_options, self._stores, retentions_s
-        )
+        await restore_stores(wanted, self._state, self._cluster, self._environment, self._stores, retentions_s)
         for log, store in self._stores.items():
             task, table = owner[log]
             task.stores[table] = store

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
-import aiokafka
-from aiokafka.structs import TopicPartition
-
-from streamapp.clock import Clock
+from streamapp.driver.environment import ChangelogFetches, Environment
 from streamapp.driver.state_directory import State
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.recovery import Progress, RestorePlan, newest_append_times, restore, restore_plans
@@ -31,21 +27,21 @@ class ChangelogReader:
 
     def __init__(
         self,
-        consumer: aiokafka.AIOKafkaConsumer,
+        fetches: ChangelogFetches,
         stores: Mapping[Partition, StorePartition],
         newest_s: Mapping[Partition, int],
     ) -> None:
-        self._consumer = consumer
+        self._fetches = fetches
         self._stores = stores
         #: Append time of the last record of each changelog whose store has a retention.
         self._newest_s = newest_s
 
     async def fetch(self) -> int:
         """Apply what has come. A store's checkpoint is the position behind it, so a restore can be cut short."""
-        fetched = await self._consumer.getmany(timeout_ms=100, max_records=_FETCH_RECORDS)
+        fetched = await self._fetches.fetch(_FETCH_RECORDS)
         count = 0
         for tp, records in fetched.items():
-            log = Partition(tp.topic, tp.partition)
+            log = Partition(*tp)
             changes = ((r.key, r.value) for r in records if r.key is not None)
             self._stores[log].restore(changes, records[-1].offset + 1, self._newest_s.get(log))
             count += len(records)
@@ -53,16 +49,14 @@ class ChangelogReader:
         return count
 
     async def position(self, changelog: Partition) -> int:
-        position: int = await self._consumer.position(TopicPartition(*changelog))
-        return position
+        return await self._fetches.position(changelog)
 
 
 async def restore_stores(
     wanted: Mapping[Partition, Identity],
     state: State,
     cluster: Cluster,
-    clock: Clock,
-    client_options: Mapping[str, Any],
+    environment: Environment,
     stores: dict[Partition, StorePartition],
     retentions_s: Mapping[str, int],
 ) -> None:
@@ -72,6 +66,7 @@ async def restore_stores(
     `retentions_s`: table name -> seconds, for the tables that let go of what is older.
     A store that is damaged, of another format or not of this changelog is wiped and restored from the beginning.
     """
+    clock = environment.clock
     kept_s = {log: retentions_s[identity.table] for log, identity in wanted.items() if identity.table in retentions_s}
     for log, identity in wanted.items():
         if log not in stores or stores[log].closed:
@@ -88,7 +83,7 @@ async def restore_stores(
     if due:
         timed = due.keys() & kept_s.keys()
         newest_s = await newest_append_times(cluster, timed, clock=clock) if timed else {}
-        await _read(due, stores, newest_s, cluster, clock, client_options)
+        await _read(due, stores, newest_s, cluster, environment)
 
 
 def _refuse_a_truncated_changelog(log: Partition, plan: RestorePlan, checkpoint: int | None) -> None:
@@ -111,9 +106,9 @@ async def _read(
     stores: Mapping[Partition, StorePartition],
     newest_s: Mapping[Partition, int],
     cluster: Cluster,
-    clock: Clock,
-    client_options: Mapping[str, Any],
+    environment: Environment,
 ) -> None:
+    clock = environment.clock
     began = last = clock.monotonic()
     total = sum(plan.record_count for plan in due.values())
 
@@ -130,22 +125,11 @@ async def _read(
                 f"{progress.remaining:,}",
             )
 
-    consumer = aiokafka.AIOKafkaConsumer(
-        group_id=None,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        max_partition_fetch_bytes=4 << 20,
-        **client_options,
-    )
+    fetches = await environment.changelogs({log: plan.start for log, plan in due.items()})
     try:
-        await consumer.start()
-        consumer.assign([TopicPartition(*log) for log in due])
-        for log, plan in due.items():
-            consumer.seek(TopicPartition(*log), plan.start)
-        await restore(cluster, ChangelogReader(consumer, stores, newest_s), due, clock=clock, on_progress=on_progress)
+        await restore(cluster, ChangelogReader(fetches, stores, newest_s), due, clock=clock, on_progress=on_progress)
     finally:
-        await consumer.stop()
+        await fetches.close()
     logger.info("restored %d stores, %s changelog offsets in %.1f s", len(due), f"{total:,}", clock.monotonic() - began)
 
 

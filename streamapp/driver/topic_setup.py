@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
-
-import aiokafka.errors
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from collections.abc import Collection, Iterable, Mapping
 
 from streamapp.delivery import dead_letter, late
+from streamapp.driver.environment import Environment, WantedTopics
 from streamapp.settings import Settings
 from streamapp.topics import UPSERTS, TopicSpec, changelog_spec, roomy_spec, spec, specs
 
@@ -17,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 async def create_missing(
+    environment: Environment,
     settings: Settings,
     *,
     declared: Mapping[str, int | None],
@@ -24,7 +22,6 @@ async def create_missing(
     windowed: Iterable[str],
     upserts: Collection[str],
     changelogs: Mapping[str, int | None],
-    client_options: Mapping[str, Any],
 ) -> None:
     """Create what does not exist of: declared topics (those of upserts compacted), dead letters of the consumed ones,
     late records of the windowed ones, and changelogs (name -> partitions).
@@ -38,37 +35,13 @@ async def create_missing(
         as_they_are = {name: counts[name] for name in names & counts.keys()}
         return _wanted(settings, brokers, {**declared, **as_they_are}, names, late_for, upserts, changelogs)
 
-    await create(wanted_of, client_options)
+    await create(environment, wanted_of)
 
 
-async def create(
-    wanted_of: Callable[[int, Mapping[str, int]], Mapping[str, TopicSpec]], client_options: Mapping[str, Any]
-) -> None:
-    """Create what does not exist of the topics `wanted_of` names.
-
-    It is told how many brokers there are, and the number of partitions of every topic that exists.
-    """
-    admin = AIOKafkaAdminClient(**client_options)
-    await admin.start()
-    try:
-        existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-        brokers = len((await admin.describe_cluster())["brokers"])
-        missing = [topic for name, topic in wanted_of(brokers, existing).items() if name not in existing]
-        if not missing:
-            return
-        logger.info("creating topics: %s", ", ".join(topic.name for topic in missing))
-        answer = await admin.create_topics(
-            [
-                NewTopic(topic.name, topic.partitions, topic.replication_factor, topic_configs=dict(topic.config))
-                for topic in missing
-            ]
-        )
-        for name, code, *rest in answer.topic_errors:
-            error = aiokafka.errors.for_code(code)
-            if error not in (aiokafka.errors.NoError, aiokafka.errors.TopicAlreadyExistsError):
-                raise error(f"{name}: {rest[0] if rest else ''}")
-    finally:
-        await admin.close()
+async def create(environment: Environment, wanted_of: WantedTopics) -> None:
+    """Create what does not exist of the topics `wanted_of` names."""
+    if created := list(await environment.create_topics(wanted_of)):
+        logger.info("created topics: %s", ", ".join(created))
 
 
 def _wanted(

@@ -12,28 +12,27 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-import aiokafka
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.conductor import Conductor as FaustConductor
 from faust.transport.drivers import aiokafka as faust_aiokafka
 from faust.types.tuples import TP
 from mode import Service
 
-from streamapp.clock import SYSTEM_CLOCK
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.after_commit import IntentTable
 from streamapp.driver.closings import Closings
 from streamapp.driver.consumer import GroupConsumer
 from streamapp.driver.engine import Engine
+from streamapp.driver.environment import Environment, Member
 from streamapp.driver.inbox import InboxTable, one_count
+from streamapp.driver.kafka import KafkaEnvironment
 from streamapp.driver.preparation import Preparation
-from streamapp.driver.state_directory import State, opened_state
+from streamapp.driver.state_directory import State
 from streamapp.driver.topic_setup import create, create_missing
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.connections import KafkaCluster, connect, security_options
 from streamapp.eos.patience import Patience
-from streamapp.eos.plain import PlainProducer
+from streamapp.eos.plain import PlainCluster, PlainProducer
 from streamapp.eos.producer import Producer
 from streamapp.errors import ConfigurationError, StreamAppError, Unavailable
 from streamapp.failpoints import failpoint
@@ -41,11 +40,6 @@ from streamapp.topics import changelog_spec, inbox_changelog_spec
 
 logger = logging.getLogger(__name__)
 
-#: How soon a topic that was deleted or has got partitions is noticed.
-_METADATA_AGE_MS = 5000
-#: Longest pause between two heartbeats. A member hears of a rebalance by the answer to one, and nobody, a thawed zombie
-#: neither, has its partitions before all have heard.
-_HEARTBEAT_S = 0.75
 #: How long a drain waits for runs of timers that are under way, in seconds.
 _TIMERS_END_WITHIN_S = 2.0
 
@@ -79,7 +73,8 @@ class Consumer(Service):
         self._unacked_messages: set[Any] = set()
         self._cluster: Cluster | None = None
         self._state: State | None = None
-        self._consumer: aiokafka.AIOKafkaConsumer | None = None
+        self._environment: Any = None
+        self._member: Member | None = None
         self._group: GroupConsumer | None = None
         self._engine: Engine | None = None
         self._preparation: Preparation | None = None
@@ -90,57 +85,42 @@ class Consumer(Service):
     async def on_start(self) -> None:
         """Open the state directory, connect, fence older processes of this worker, join."""
         settings, app = self.app.settings, self.app
-        self._state = opened_state(settings)
-        cluster = self._cluster = await self._connected()
+        environment = self._environment = app.environment or KafkaEnvironment(settings, app.assignor)
+        self._state = environment.open_state()
+        cluster = self._cluster = await self._connected(environment)
         producer = self._new_producer(cluster)
         await producer.start()
-        engine = self._engine = Engine(settings, producer, SYSTEM_CLOCK, crash=self.end)
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            group_id=settings.id,
-            group_instance_id=settings.instance,
-            partition_assignment_strategy=[app.assignor],
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            session_timeout_ms=int(settings.session_timeout * 1000),
-            heartbeat_interval_ms=int(min(settings.session_timeout / 4, _HEARTBEAT_S) * 1000),
-            max_partition_fetch_bytes=2 << 20,
-            fetch_max_wait_ms=200,
-            metadata_max_age_ms=_METADATA_AGE_MS,
-            **self._client_options(),
-        )
-        self._preparation = Preparation(app, engine, cluster, self._state, self._client_options())
+        engine = self._engine = Engine(settings, producer, environment.clock, crash=self.end)
+        self._member = environment.member()
+        self._preparation = Preparation(app, engine, cluster, self._state, environment)
         self._group = GroupConsumer(
-            self._consumer,
-            engine,
-            SYSTEM_CLOCK,
-            instance=settings.instance,
-            prepare=self._preparation.prepare,
-            crash=self.end,
+            self._member, engine, environment.clock, prepare=self._preparation.prepare, crash=self.end
         )
         app.engine = engine
 
-    async def _connected(self) -> KafkaCluster:
+    async def _connected(self, environment: Environment) -> PlainCluster:
         """A connection to the cluster; a broker that is still starting is waited for, and a line says so."""
         settings = self.app.settings
         patience = Patience(
-            SYSTEM_CLOCK,
+            environment.clock,
             f"connecting to Kafka at {settings.broker}",
             limit_s=self.app.broker_patience_s,
             on_limit=Unavailable,
         )
         while True:
             try:
-                return await connect(settings.broker, security=security_options(settings))
+                return await environment.connect()
             except Unavailable as exc:
                 await patience.pause(str(exc).removesuffix("."))
 
-    def _new_producer(self, cluster: KafkaCluster) -> Producer:
-        settings = self.app.settings
+    def _new_producer(self, cluster: PlainCluster) -> Producer:
+        settings, clock = self.app.settings, self._environment.clock
         if settings.processing_guarantee == "at_least_once":
-            return PlainProducer(cluster, limit_s=settings.transaction_timeout)
+            return PlainProducer(cluster, limit_s=settings.transaction_timeout, clock=clock)
         name = settings.instance or getattr(self._state, "worker_id", None) or f"memory-{uuid.uuid4()}"
-        return Producer(cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout)
+        return Producer(
+            cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout, clock=clock
+        )
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics, which exist from here on. What cannot be ends the worker."""
@@ -150,7 +130,7 @@ class Consumer(Service):
             self.end(exc)
 
     async def _subscribe(self, topics: Iterable[str]) -> None:
-        assert self._consumer is not None and self._group is not None
+        assert self._member is not None and self._group is not None
         assert self._engine is not None and self._preparation is not None
         names = sorted(topics)
         if names == self._preparation.subscribed:
@@ -163,25 +143,23 @@ class Consumer(Service):
         for channel in app.topics:  # streams made by group_by() say how many partitions they want
             declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
         await create_missing(
+            self._environment,
             app.settings,
             declared=declared,
             consumed=names,
             windowed={topic for table in app.windowed_tables for topic in table.topics},
             upserts=app.upsert_topics,
             changelogs={table.changelog_topic_name: table.partitions for table in tables},
-            client_options=self._client_options(),
         )
         await self._create_task_changelogs(names)
-        first = not self._work
-        self._consumer.subscribe(names, listener=_Listener(self._group))
-        if first:
-            await self._consumer.start()
+        await self._member.subscribe(names, self._group)
+        if not self._work:
             self._work = [
                 asyncio.create_task(self._guarded(self._group.run()), name="streamapp-fetch"),
                 asyncio.create_task(self._engine.run(), name="streamapp-commit"),
             ]
             if app.windowed_tables:
-                closings = Closings(self._engine, app.windowed_tables, SYSTEM_CLOCK)
+                closings = Closings(self._engine, app.windowed_tables, self._environment.clock)
                 self._work.append(asyncio.create_task(self._guarded(closings.run()), name="streamapp-closings"))
 
     async def _create_task_changelogs(self, consumed: Iterable[str]) -> None:
@@ -191,8 +169,7 @@ class Consumer(Service):
         if isinstance(inbox, InboxTable) and inbox.topics:
             name, partitions = inbox.changelog_topic_name, one_count(await self._partition_counts(inbox.topics))
             await create(
-                lambda brokers, _: {name: inbox_changelog_spec(settings, brokers, name, partitions)},
-                self._client_options(),
+                self._environment, lambda brokers, _: {name: inbox_changelog_spec(settings, brokers, name, partitions)}
             )
         counts = await self._partition_counts(consumed)
         logs = {table.table.changelog_topic_name: table.partitions(counts) for table in self.app.windowed_tables}
@@ -200,8 +177,8 @@ class Consumer(Service):
             logs[intents.changelog_topic_name] = max(counts.values())
         if logs:
             await create(
+                self._environment,
                 lambda brokers, _: {log: changelog_spec(settings, brokers, log, count) for log, count in logs.items()},
-                self._client_options(),
             )
 
     async def _partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
@@ -232,8 +209,8 @@ class Consumer(Service):
         await asyncio.gather(*self._work, return_exceptions=True)
         if self._group is not None:
             await self._group.close()
-        if self._consumer is not None:
-            await self._consumer.stop()
+        if self._member is not None:
+            await self._member.close()
         if self._cluster is not None:
             await self._cluster.close()
         if self._state is not None:
@@ -247,10 +224,6 @@ class Consumer(Service):
             return
         self.app.failure = exc
         self.add_future(self.crash(exc))
-
-    def _client_options(self) -> dict[str, Any]:
-        settings = self.app.settings
-        return {"bootstrap_servers": settings.broker, **security_options(settings)}
 
     # --- what Faust asks of a consumer
 
@@ -269,17 +242,6 @@ class Consumer(Service):
 
     def close(self) -> None:
         """Nothing: `on_stop` closes."""
-
-
-class _Listener(aiokafka.ConsumerRebalanceListener):
-    def __init__(self, group: GroupConsumer) -> None:
-        self._group = group
-
-    async def on_partitions_revoked(self, revoked: Any) -> None:
-        await self._group.on_partitions_revoked(revoked)
-
-    async def on_partitions_assigned(self, assigned: Any) -> None:
-        await self._group.on_partitions_assigned(assigned)
 
 
 class Transport(faust_aiokafka.Transport):

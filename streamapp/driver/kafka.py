@@ -1,0 +1,189 @@
+"""The real environment of a worker: Kafka by aiokafka's clients, a state directory, the machine's clock.
+
+The only module that reads private attributes of aiokafka's consumer:
+`_coordinator` (group_id, generation, member_id) and `_subscription` (a partition's position without waiting).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import aiokafka
+import aiokafka.errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import TopicPartition
+
+from streamapp.clock import SYSTEM_CLOCK, Clock
+from streamapp.driver.environment import Listener, WantedTopics
+from streamapp.driver.state_directory import State, opened_state
+from streamapp.eos.connections import KafkaCluster, connect, security_options
+from streamapp.eos.protocol import Membership
+from streamapp.settings import Settings
+from streamapp.types import Partition
+
+#: How soon a topic that was deleted or has got partitions is noticed.
+_METADATA_AGE_MS = 5000
+#: Longest pause between two heartbeats. A member hears of a rebalance by the answer to one, and nobody, a thawed zombie
+#: neither, has its partitions before all have heard.
+_HEARTBEAT_S = 0.75
+_CHANGELOG_WAIT_MS = 100
+
+
+class KafkaEnvironment:
+    """An `Environment`. `assignor` is aiokafka's partition assignor of the group."""
+
+    clock: Clock = SYSTEM_CLOCK
+
+    def __init__(self, settings: Settings, assignor: Any) -> None:
+        self._settings = settings
+        self._assignor = assignor
+        self._options = {"bootstrap_servers": settings.broker, **security_options(settings)}
+
+    def open_state(self) -> State:
+        return opened_state(self._settings)
+
+    async def connect(self) -> KafkaCluster:
+        return await connect(self._settings.broker, security=security_options(self._settings))
+
+    def member(self) -> KafkaMember:
+        return KafkaMember(self._settings, self._assignor, self._options)
+
+    async def changelogs(self, starts: Mapping[Partition, int]) -> KafkaFetches:
+        consumer = aiokafka.AIOKafkaConsumer(
+            group_id=None,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=4 << 20,
+            **self._options,
+        )
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        consumer.assign([TopicPartition(*partition) for partition in starts])
+        for partition, offset in starts.items():
+            consumer.seek(TopicPartition(*partition), offset)
+        return KafkaFetches(consumer)
+
+    async def create_topics(self, wanted_of: WantedTopics) -> Iterable[str]:
+        admin = AIOKafkaAdminClient(**self._options)
+        await admin.start()
+        try:
+            existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+            brokers = len((await admin.describe_cluster())["brokers"])
+            missing = [topic for name, topic in wanted_of(brokers, existing).items() if name not in existing]
+            if missing:
+                await _create(admin, missing)
+            return [topic.name for topic in missing]
+        finally:
+            await admin.close()
+
+
+async def _create(admin: Any, missing: Collection[Any]) -> None:
+    answer = await admin.create_topics(
+        [
+            NewTopic(topic.name, topic.partitions, topic.replication_factor, topic_configs=dict(topic.config))
+            for topic in missing
+        ]
+    )
+    for name, code, *rest in answer.topic_errors:
+        error = aiokafka.errors.for_code(code)
+        if error not in (aiokafka.errors.NoError, aiokafka.errors.TopicAlreadyExistsError):
+            raise error(f"{name}: {rest[0] if rest else ''}")
+
+
+class KafkaMember:
+    """A `Member`: aiokafka's consumer."""
+
+    def __init__(self, settings: Settings, assignor: Any, options: Mapping[str, Any]) -> None:
+        self._instance = settings.instance
+        self._consumer = aiokafka.AIOKafkaConsumer(
+            group_id=settings.id,
+            group_instance_id=settings.instance,
+            partition_assignment_strategy=[assignor],
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=int(settings.session_timeout * 1000),
+            heartbeat_interval_ms=int(min(settings.session_timeout / 4, _HEARTBEAT_S) * 1000),
+            max_partition_fetch_bytes=2 << 20,
+            fetch_max_wait_ms=200,
+            metadata_max_age_ms=_METADATA_AGE_MS,
+            **options,
+        )
+        self._started = False
+        # Plain calls of every fetch, without a layer between.
+        self.assignment = self._consumer.assignment
+
+    @property
+    def membership(self) -> Membership:
+        coordinator = self._consumer._coordinator
+        return Membership(coordinator.group_id, coordinator.generation, coordinator.member_id, self._instance)
+
+    async def subscribe(self, topics: Collection[str], listener: Listener) -> None:
+        self._consumer.subscribe(list(topics), listener=_RebalanceListener(listener))
+        if not self._started:
+            self._started = True
+            await self._consumer.start()
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self._consumer.seek(TopicPartition(*partition), offset)
+
+    def pause(self, *partitions: Partition) -> None:
+        self._consumer.pause(*(TopicPartition(*partition) for partition in partitions))
+
+    def resume(self, *partitions: Partition) -> None:
+        self._consumer.resume(*(TopicPartition(*partition) for partition in partitions))
+
+    def position(self, partition: Partition) -> int | None:
+        subscription = self._consumer._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return None
+        if partition not in subscription.assignment.tps:
+            return None
+        state = subscription.assignment.state_value(TopicPartition(*partition))
+        return state.position if state.has_valid_position else None
+
+    def end(self, partition: Partition) -> int | None:
+        return self._consumer.highwater(TopicPartition(*partition))
+
+    def answered(self, partition: Partition) -> int | None:
+        stamp: int | None = self._consumer.last_poll_timestamp(TopicPartition(*partition))
+        return stamp
+
+    async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Any, list[Any]]:
+        return await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=record_limit)
+
+    async def close(self) -> None:
+        await self._consumer.stop()
+
+
+class KafkaFetches:
+    """`ChangelogFetches` by a consumer without a group."""
+
+    def __init__(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def fetch(self, record_limit: int) -> Mapping[Any, list[Any]]:
+        return await self._consumer.getmany(timeout_ms=_CHANGELOG_WAIT_MS, max_records=record_limit)
+
+    async def position(self, partition: Partition) -> int:
+        position: int = await self._consumer.position(TopicPartition(*partition))
+        return position
+
+    async def close(self) -> None:
+        await self._consumer.stop()
+
+
+class _RebalanceListener(aiokafka.ConsumerRebalanceListener):
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        await self._listener.on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        await self._listener.on_partitions_assigned(assigned)
