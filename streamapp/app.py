@@ -42,6 +42,7 @@ class App(EngineApp):
         self._partition_of = Partitioner()
         super().__init__(self.settings.id, **{**_faust_options(self.settings), **adopted.options})
         self.refusals += adopted.problems
+        self._says_what_to_discover = "autodiscover" in adopted.options
 
     def topic(self, *topics: str, value_type: Any = None, schema: Any = None, **options: Any) -> Any:
         """A topic. `value_type` may be a `msgspec.Struct`, whose bad records then go to `<topic>-dlt`."""
@@ -53,7 +54,9 @@ class App(EngineApp):
 
 
 def use(app: App) -> App:
-    """Make `app` the service's app; call it before anything imports an agent or a table."""
+    """Make `app` the service's app, which finds its agents and tables; call it before anything imports one."""
+    if not app._says_what_to_discover:
+        app.conf.autodiscover = ["agents", "tables"]
     globals()["app"] = app
     return app
 
@@ -75,7 +78,6 @@ def _faust_options(settings: settings_.Settings) -> dict[str, Any]:
         "topic_replication_factor": settings.replication_factor or 1,
         "topic_disable_leader": True,
         "web_enabled": False,
-        "autodiscover": ["agents", "tables"],
         "table_standby_replicas": 0,
         **_CLASSES,
     }

@@ -1,6 +1,6 @@
 """Crash points by name: where a fault campaign makes this process die, freeze, fail or wait.
 
-    failpoint("K9")        in the engine, at the exact spot; without a plan it does nothing, in about 40 ns
+    failpoint("K9")        in the engine, at the exact spot; without a plan it does nothing, in about 50 ns
 
 A plan comes from the environment, and only a test harness sets it:
 
@@ -15,15 +15,16 @@ The points (K0 to K22), what reaches each, and what came of a crash there: `docs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -139,17 +140,29 @@ class Plan:
                     time.sleep(_HOLD_POLL_S)
 
 
-def _nothing(point: str) -> None:
-    """A point of a process without a plan."""
+class Points(Protocol):
+    """What can be put in place of a plan (`armed`)."""
+
+    def failpoint(self, point: str) -> None:
+        """The point is reached."""
+
+    async def pause(self, point: str) -> None:
+        """The point is reached, where the coroutine may be suspended."""
+
+    def plans(self, point: str) -> bool:
+        """Whether anything may happen at this point."""
 
 
-_plan = Plan.of(os.environ)
+_plan: Points | None = Plan.of(os.environ)
 
-#: Whether this process has a plan: for a place where even the call would be too much, or is a coroutine's.
+#: Whether there is a plan: for a place where even the call would be too much, or is a coroutine's.
 ARMED = _plan is not None
 
-#: Marks a point. Bound once, at import: what a worker does not plan costs it one empty call.
-failpoint: Callable[[str], None] = _nothing if _plan is None else _plan.failpoint
+
+def failpoint(point: str) -> None:
+    """Mark a point."""
+    if _plan is not None:
+        _plan.failpoint(point)
 
 
 def planned(point: str) -> bool:
@@ -161,3 +174,15 @@ async def pause(point: str) -> None:
     """A point at which the coroutine may be suspended. Guard it with `ARMED`."""
     if _plan is not None:
         await _plan.pause(point)
+
+
+@contextlib.contextmanager
+def armed(points: Points) -> Iterator[None]:
+    """Have `points` told of what is reached meanwhile. For the test kit, which simulates the crash."""
+    global _plan, ARMED
+    before = _plan, ARMED
+    _plan, ARMED = points, True
+    try:
+        yield
+    finally:
+        _plan, ARMED = before

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import wraps
 from typing import Any
 
 import faust
 from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
+from faust.utils import cron
 
+from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.after_commit import Handler, IntentTable, after_commit, register
@@ -183,10 +187,34 @@ class EngineApp(faust.App):
         decorate = super().timer(interval, *args, **kwargs)
         return lambda fun: decorate(self._as_unit(fun))
 
-    def crontab(self, cron_format: str, **kwargs: Any) -> Any:
-        """Faust's `crontab`; each run is a unit, as a timer's."""
-        decorate = super().crontab(cron_format, **kwargs)
-        return lambda fun: decorate(self._as_unit(fun))
+    def crontab(self, cron_format: str, *, timezone: Any = None, on_leader: bool = False, traced: bool = True) -> Any:
+        """Faust's `crontab`; each run is a unit, as a timer's. By the clock of the worker's environment."""
+
+        def declare(fun: Any) -> Any:
+            run = self._as_unit(fun)
+
+            @wraps(fun)
+            async def cron_starter(*args: Any) -> None:
+                due = 0.0
+                while not self.should_stop:
+                    now = self._clock.now()
+                    due = _next_run(cron_format, max(now, due), self.conf.timezone if timezone is None else timezone)
+                    await self.sleep(due - now)
+                    if not self.should_stop and (not on_leader or self.is_leader()):
+                        with self.trace(fun.__qualname__, trace_enabled=traced):
+                            await run(*args)
+
+            return self.task(cron_starter, traced=False)
+
+        return declare
+
+    def itertimer(self, interval: Any, **options: Any) -> Any:
+        """mode's, by the clock of the event loop: with another one it would correct a drift that there is not."""
+        return super().itertimer(interval, **{"clock": asyncio.get_running_loop().time, **options})
+
+    @property
+    def _clock(self) -> Clock:
+        return SYSTEM_CLOCK if self.environment is None else self.environment.clock
 
     def is_leader(self) -> bool:
         """Whether `on_leader` timers run here: at the worker that owns partition 0 of the first topic by name."""
@@ -240,3 +268,9 @@ class EngineApp(faust.App):
             return result
 
         return run
+
+
+def _next_run(cron_format: str, after_s: float, timezone: Any) -> float:
+    """The next time of a crontab, seconds since the epoch."""
+    start = after_s if timezone is None else datetime.fromtimestamp(after_s, timezone)
+    return float(cron.croniter(cron_format, start_time=start).get_next(float))

@@ -63,6 +63,11 @@ class Intents:
         for line in self._lines:
             line.add(ordered(line.store.committed.items()))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is owed."""
+        return not any(line.waiting or line.removing for line in self._lines)
+
     def committed(self) -> None:
         """The transaction is committed, and the stores still show what was in it."""
         for line in self._lines:

@@ -1,5 +1,14 @@
 """The test kit: Kafka in memory, faults by a seed and time that jumps, so that a run is a function of its seed.
 
+For an app, `Bench` runs a real worker of it, and `crash_everywhere` one for every crash point; as pytest fixtures they
+are `app`, `agent` and `crash_everywhere` (`plugin.py`, `docs/testing.md`).
+
+    with Bench("shop") as app:
+        app.feed("order", {"order_id": "1", "customer": "ann", "cents": 250})
+        assert app.outputs("customer-total") == [{"cents": 250}]
+
+For the engine's own parts:
+
     async def main(loop: VirtualLoop) -> None:
         broker = MemoryBroker()
         broker.create_topic("transfer", 4)
@@ -11,5 +20,33 @@
     run(main, seed=7)
 
 `broker` is what all clients share, `cluster` one client's connection with its faults, `consumer` a group member,
-`loop` the virtual time. The broker answers as Kafka 4.1 does: `tests/contract` holds both to one suite.
+`environment` a worker's surroundings, `loop` the virtual time. The broker answers as Kafka 4.1 does: `tests/contract`
+holds both to one suite.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamapp.testing.bench import Bench, NotSettled
+    from streamapp.testing.crashes import CrashMatters, CrashReport, crash_everywhere
+
+__all__ = ["Bench", "CrashMatters", "CrashReport", "NotSettled", "crash_everywhere"]
+
+_HOME = {
+    "Bench": "bench",
+    "NotSettled": "bench",
+    "CrashMatters": "crashes",
+    "CrashReport": "crashes",
+    "crash_everywhere": "crashes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Faust is slow to import, and pytest imports the plugin beside this for every test run.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -22,6 +22,8 @@ from streamapp.eos.protocol import (
     ListedOffset,
     ListOffsets,
     ListOffsetsAnswer,
+    OffsetCommit,
+    OffsetCommitAnswer,
     OffsetFetch,
     OffsetFetchAnswer,
     OffsetOf,
@@ -38,7 +40,7 @@ from streamapp.testing.groups import Group
 from streamapp.testing.log import PartitionLog
 from streamapp.testing.offsets import GroupOffsets
 from streamapp.testing.transactions import Target, Transaction, TransactionCoordinator
-from streamapp.types import Partition
+from streamapp.types import Headers, Partition
 
 # Where a record batch has its producer id and epoch, for the question to the coordinator (KIP-98).
 _IDENTITY_AT = 43
@@ -70,6 +72,8 @@ class MemoryBroker:
         self._sweep_interval_s = sweep_interval_s
         self._initial_rebalance_delay_s = initial_rebalance_delay_s
         self.marker_delay_s = marker_delay_s
+        #: How far append times are ahead of the loop's time: a test may feed tomorrow's records without waiting.
+        self.append_ahead_s = 0.0
         self._sweeping = False
 
     # What an administrator and other producers do
@@ -90,15 +94,26 @@ class MemoryBroker:
         for number in range(self.topics.pop(name).partition_count):
             del self.logs[Partition(name, number)]
 
-    def send(self, partition: Partition, key: bytes | None, value: bytes | None, timestamp_ms: int = -1) -> Produced:
+    def send(
+        self,
+        partition: Partition,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp_ms: int = -1,
+        headers: Headers = (),
+    ) -> Produced:
         """Write one record outside any transaction, as a producer of input does."""
-        now_ms = self.now_ms()
-        content: Content = (key, value, timestamp_ms if timestamp_ms >= 0 else now_ms, ())
+        now_ms = self.append_ms()
+        content: Content = (key, value, timestamp_ms if timestamp_ms >= 0 else now_ms, headers)
         return self.logs[partition].append(pack([content]), now_ms)
 
     def now_ms(self) -> int:
         """The broker's clock."""
         return int((EPOCH_S + asyncio.get_running_loop().time()) * 1000)
+
+    def append_ms(self) -> int:
+        """The time that an appended record gets."""
+        return self.now_ms() + int(self.append_ahead_s * 1000)
 
     def group(self, name: str) -> Group:
         """A consumer group, made when it is first spoken of."""
@@ -126,18 +141,17 @@ class MemoryBroker:
 
     def produce(self, request: Produce) -> ProduceAnswer:
         """Each batch is judged by itself: some partitions of a request may take theirs and others not."""
-        now_ms = self.now_ms()
         return {
-            partition: self._produce(request.transactional_id, partition, bytes(payload), now_ms)
+            partition: self._produce(request.transactional_id, partition, bytes(payload))
             for partition, payload in request.batches.items()
         }
 
-    def _produce(self, transactional_id: str | None, partition: Partition, payload: bytes, now_ms: int) -> Produced:
+    def _produce(self, transactional_id: str | None, partition: Partition, payload: bytes) -> Produced:
         log = self.logs.get(partition)
         if log is None:
             return Produced(Code.UNKNOWN_TOPIC_OR_PARTITION)
         if transactional_id is None:
-            return log.append(payload, now_ms)
+            return log.append(payload, self.append_ms())
         identity = Identity(
             int.from_bytes(payload[_IDENTITY_AT : _IDENTITY_AT + 8], signed=True),
             int.from_bytes(payload[_IDENTITY_AT + 8 : _IDENTITY_AT + 10], signed=True),
@@ -148,7 +162,7 @@ class MemoryBroker:
             code = self._admit(transactional_id, identity, partition)
             if code:
                 return Produced(code)
-        return log.append(payload, now_ms)
+        return log.append(payload, self.append_ms())
 
     def _admit(self, transactional_id: str, identity: Identity, target: Target) -> int:
         code = self.coordinator.add(transactional_id, identity, target, self.now_ms())
@@ -179,6 +193,17 @@ class MemoryBroker:
             group.offsets.stage(request.identity.producer_id, staged)
         return code
 
+    def commit_plain_offsets(self, request: OffsetCommit) -> OffsetCommitAnswer:
+        """A group's own commit, outside of any transaction."""
+        group = self.group(request.membership.group)
+        code = group.refuse_offsets(request.membership)
+        answer: dict[Partition, int] = {}
+        for partition, offset in request.offsets.items():
+            answer[partition] = code if partition in self.logs else Code.UNKNOWN_TOPIC_OR_PARTITION
+            if answer[partition] == Code.NONE:
+                group.offsets.committed[partition] = offset
+        return answer
+
     def end_transaction(self, request: EndTxn) -> EndTxnAnswer:
         return self.coordinator.end(request)
 
@@ -202,6 +227,8 @@ class MemoryBroker:
             return ListedOffset(Code.UNKNOWN_TOPIC_OR_PARTITION)
         if which is OffsetOf.EARLIEST:
             return ListedOffset(Code.NONE, log.start_offset)
+        if which is OffsetOf.NEWEST:
+            return ListedOffset(Code.NONE, *log.newest())
         high = which is OffsetOf.HIGH_WATERMARK
         return ListedOffset(Code.NONE, log.high_watermark if high else log.last_stable_offset)
 

@@ -18,6 +18,8 @@ from streamapp.eos.protocol import (
     ListOffsets,
     ListOffsetsAnswer,
     Membership,
+    OffsetCommit,
+    OffsetCommitAnswer,
     OffsetFetch,
     OffsetFetchAnswer,
     Produce,
@@ -30,6 +32,7 @@ from streamapp.eos.protocol import (
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.faults import Fate, Faults, NoFaults
 from streamapp.testing.log import Fetched
+from streamapp.testing.loop import current_process
 from streamapp.testing.members import Assignment, Join, JoinAnswer, SyncAnswer
 from streamapp.types import Partition
 
@@ -72,6 +75,14 @@ class MemoryCluster:
         sent = request._replace(offsets=dict(request.offsets))
         return await self._call(
             "commit_offsets", lambda: self._broker.commit_offsets(sent), lambda code: _all(sent.offsets, code)
+        )
+
+    async def commit_plain_offsets(self, request: OffsetCommit) -> OffsetCommitAnswer:
+        sent = request._replace(offsets=dict(request.offsets))
+        return await self._call(
+            "commit_plain_offsets",
+            lambda: self._broker.commit_plain_offsets(sent),
+            lambda code: _all(sent.offsets, code),
         )
 
     async def end_transaction(self, request: EndTxn) -> EndTxnAnswer:
@@ -173,6 +184,9 @@ class MemoryCluster:
     async def _send(self, name: str, carry_out: Callable[[Reply[T]], None], fate: Fate) -> T:
         """Send a request to its fate. `carry_out` runs when it arrives and gets where to put the answer."""
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        process = current_process()
+        if process is not None and process.dead:  # what a `finally` still tries on the way out of a crash
+            return await answer
 
         def deliver(result: T) -> None:
             if not answer.done():

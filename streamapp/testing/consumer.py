@@ -126,12 +126,14 @@ class MemoryConsumer:
                 return code
 
     def _assign(self, joined: JoinAnswer) -> dict[str, Assignment]:
-        """The leader's work: partitions in turn over the members in order of their ids."""
+        """The leader's work: partition numbers in turn over the members in order of their ids.
+
+        One number of every topic goes to one member, as co-partitioned topics must.
+        """
         members = sorted(member for member, _ in joined.members)
-        shares = {
-            member: [[*partition] for partition in self._partitions[index :: len(members)]]
-            for index, member in enumerate(members)
-        }
+        shares: dict[str, list[list[str | int]]] = {member: [] for member in members}
+        for partition in self._partitions if members else ():  # only the leader is told who they are
+            shares[members[partition.number % len(members)]].append([*partition])
         return {member: json.dumps(share).encode() for member, share in shares.items()}
 
 

@@ -195,6 +195,16 @@ class PartitionLog:
             position = found[-1].offset + 1
         return Fetched(Code.NONE, tuple(found), position)
 
+    def newest(self) -> tuple[int, int]:
+        """Offset and time (ms) of the record with the highest timestamp; (-1, -1) where there is none."""
+        found = (-1, -1)
+        for batch in self.batches:
+            if batch.committed is None:
+                for record in batch.read():
+                    if record.timestamp_ms > found[1]:
+                        found = record.offset, record.timestamp_ms
+        return found
+
     def watch(self, callback: Callable[[], None]) -> None:
         """Call it once when there may be something new to read."""
         self._watchers.append(callback)

@@ -25,4 +25,4 @@ def test_the_agent_of_the_readme_passes_its_test(tmp_path: Path) -> None:
         timeout=60,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "1 passed" in run.stdout
+    assert "2 passed" in run.stdout

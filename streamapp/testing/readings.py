@@ -1,0 +1,124 @@
+"""What a worker has committed, read out of the broker in memory: outputs, tables, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streamapp.delivery import dead_letter
+from streamapp.testing.broker import MemoryBroker
+from streamapp.types import Headers, Partition
+
+
+class Record(NamedTuple):
+    """A committed record. `value` is the JSON value, or the bytes where they are none; the key is text."""
+
+    key: Any
+    value: Any
+    headers: dict[str, str]
+    topic: str
+    partition: int
+    offset: int
+    #: Append time, seconds since the epoch.
+    appended_at: float
+
+
+class DeadLetter(NamedTuple):
+    """A record that was given up: where it was, and why."""
+
+    key: Any
+    value: Any
+    topic: str
+    partition: int
+    offset: int
+    #: The kind of a bad record (`KeyMismatch`), or the exception's full name.
+    kind: str
+    reason: str
+    attempts: int
+
+
+def records(broker: MemoryBroker, topic: str) -> list[Record]:
+    """The committed records of a topic: by append time, and in their order within a partition."""
+    found = [
+        Record(
+            _text(record.key),
+            _json(record.value),
+            {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers},
+            topic,
+            partition.number,
+            record.offset,
+            record.timestamp_ms / 1000,
+        )
+        for partition, record in _committed(broker, topic)
+    ]
+    return sorted(found, key=lambda record: (record.appended_at, record.partition, record.offset))
+
+
+def dead_letters(broker: MemoryBroker, topic: str) -> list[DeadLetter]:
+    """What was given up of a topic's records, in the order of their places."""
+    found = []
+    for record in records(broker, topic + dead_letter.SUFFIX) if topic + dead_letter.SUFFIX in broker.topics else ():
+        headers = record.headers
+        found.append(
+            DeadLetter(
+                record.key,
+                record.value,
+                headers["dlt-original-topic"],
+                int(headers["dlt-original-partition"]),
+                int(headers["dlt-original-offset"]),
+                headers["dlt-exception-fqcn"],
+                headers["dlt-exception-message"],
+                int(headers["dlt-attempts"]),
+            )
+        )
+    return sorted(found, key=lambda letter: (letter.partition, letter.offset))
+
+
+def fold(broker: MemoryBroker, changelog: str) -> dict[bytes, bytes]:
+    """A table as its committed changelog has it."""
+    rows: dict[bytes, bytes] = {}
+    for _, record in _committed(broker, changelog) if changelog in broker.topics else ():
+        if record.key is not None:
+            if record.value is None:
+                rows.pop(record.key, None)
+            else:
+                rows[record.key] = record.value
+    return rows
+
+
+def contents(broker: MemoryBroker, topic: str) -> list[tuple[int, bytes | None, bytes | None, Headers]]:
+    """Partition, key, value and headers of every committed record, in no order that a crash could change."""
+    found = [(at.number, record.key, record.value, record.headers) for at, record in _committed(broker, topic)]
+    return sorted(found, key=repr)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: a test's own class and the app's are two, since the app was imported anew."""
+    try:
+        return msgspec.to_builtins(value)
+    except TypeError:
+        return value
+
+
+def _committed(broker: MemoryBroker, topic: str) -> Iterator[tuple[Partition, Any]]:
+    for number in range(broker.topics[topic].partition_count):
+        partition = Partition(topic, number)
+        log = broker.logs[partition]
+        for record in log.fetch(log.start_offset, committed_only=True).records:
+            yield partition, record
+
+
+def _text(raw: bytes | None) -> Any:
+    try:
+        return None if raw is None else raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _json(raw: bytes | None) -> Any:
+    try:
+        return None if raw is None else msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return raw

@@ -1,0 +1,125 @@
+"""`crash_everywhere`: what is in the transaction passes, and a planted effect beside it is found."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from streamapp.testing import Bench, CrashMatters, crash_everywhere
+from streamapp.testing.points import POINTS
+
+SHOP = """
+    from typing import ClassVar
+    import asyncio
+    import pathlib
+    import msgspec
+    from streamapp import App, inbox
+
+    class Order(msgspec.Struct, frozen=True):
+        KEY: ClassVar[str] = "customer"
+        order_id: str
+        customer: str
+        cents: int
+
+    app = App("shop")
+    totals = app.topic("customer-total")
+    spent = app.Table("spent", default=int)
+    count = 0
+    LEDGER = pathlib.Path(__file__).with_name("ledger.txt")
+
+    @app.agent(app.topic("order", value_type=Order))
+    @inbox(aggregate_type="ORDER", event_type="ORDER_ADD_UP", event_id="order_id")
+    async def add_up(stream):
+        global count
+        async for order in stream:
+            spent[order.customer] += order.cents
+            # PLANTED
+            await totals.send(key=order.customer, value={"cents": spent[order.customer]})
+"""
+INTO_A_FILE = """
+            with LEDGER.open("a") as ledger:
+                ledger.write(order.order_id + chr(10))
+"""
+IN_THE_MODULE = """
+            count += 1
+            await totals.send(key=order.customer, value={"number": count})
+"""
+
+
+def order(number: int) -> dict[str, Any]:
+    return {"order_id": str(number), "customer": f"c{number % 3}", "cents": number}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "shop.py").write_text(dedent(SHOP))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "shop.py"
+    sys.modules.pop("shop", None)
+
+
+def plant(shop: Path, what: str) -> None:
+    text = dedent(SHOP)
+    shop.write_text(text.replace("        # PLANTED\n", dedent(what).replace("\n", "\n        ").rstrip(" ")))
+
+
+def scenario(app: Bench) -> Any:
+    ledger = app.module.LEDGER
+    ledger.unlink(missing_ok=True)
+    app.feed("order", *(order(number) for number in range(8)), order(3), {"order_id": 5})
+    app.settle()
+    app.feed("order", *(order(number) for number in range(8, 12)))
+    app.settle()
+    return ledger.read_text().split() if ledger.exists() else []
+
+
+def test_what_is_in_the_transaction_happens_once_at_every_point(shop: Path) -> None:
+    report = crash_everywhere(scenario, "shop")
+    assert not any(crash.differences for crash in report.crashes)
+    reached = {crash.point for crash in report.crashes}
+    assert reached | set(report.not_reached) == POINTS.keys()
+    assert set(report.not_reached) <= {"K5b", "K8b", "K21"}
+    assert {(crash.point, crash.disk) for crash in report.crashes} >= {("K9", "kept"), ("K9", "lost"), ("K16", "lost")}
+    assert "K11 (committed, not on the worker's disk yet), hit " in str(report)
+
+
+def test_an_effect_in_a_file_happens_again(shop: Path) -> None:
+    plant(shop, INTO_A_FILE)
+    with pytest.raises(CrashMatters) as caught:
+        crash_everywhere(scenario, "shop", points=["K9"])
+    text = str(caught.value)
+    assert "at K9 (outputs and offsets acknowledged, nothing committed)" in text
+    assert "what the scenario returned: " in text
+    assert 'To repeat one: crash_everywhere(scenario, ..., points=["K9"], seed=0)' in text
+    assert len(caught.value.report.crashes) == 2
+
+
+def test_a_variable_of_the_module_is_forgotten(shop: Path) -> None:
+    plant(shop, IN_THE_MODULE)
+    with pytest.raises(CrashMatters, match=r"records in customer-total: .* missing: .*number"):
+        crash_everywhere(scenario, "shop", disks=["kept"])
+
+
+def test_a_point_that_is_not_reached_is_said(shop: Path) -> None:
+    with pytest.raises(ValueError, match="does not reach K21"):
+        crash_everywhere(scenario, "shop", points=["K21", "K9"])
+
+
+def test_a_scenario_that_fails_after_a_crash_is_a_difference(shop: Path) -> None:
+    def starts_once(app: Bench) -> None:
+        app.feed("order", order(1))
+        app.settle()
+        assert app.starts == 1
+
+    with pytest.raises(CrashMatters, match="the scenario failed: AssertionError"):
+        crash_everywhere(starts_once, "shop", points=["K9"], disks=["kept"])
+
+
+def test_a_scenario_that_fails_by_itself_fails_as_it_is(shop: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        crash_everywhere(lambda app: 1 / 0, "shop")
