@@ -260,7 +260,8 @@ class Engine:
                     self.producer.append(topic, number, key, value)
             await commit(self.producer, offsets, self.membership, settle)
         except ContentRefused as exc:
-            self._replay.refused(exc, {at: offset for task in self.tasks for at, offset in task.offsets.items()})
+            if self._replay.refused(exc, {at: offset for task in self.tasks for at, offset in task.offsets.items()}):
+                self.timers.give_up()
             await self._abort(str(exc))
             return False
         except TransactionAborted as exc:

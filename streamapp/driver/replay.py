@@ -35,17 +35,19 @@ class Replay:
         """Why the broker refused what this record led to, when its event was alone in a transaction."""
         return self._refusals.get(_place(record))
 
-    def refused(self, refusal: ContentRefused, finished: Mapping[Partition, int]) -> None:
+    def refused(self, refusal: ContentRefused, finished: Mapping[Partition, int]) -> bool:
         """A transaction was refused for what is in it: run the interval again, one event a transaction.
 
-        `finished`: how far the interval went. The event that is then refused alone is dead-lettered. Raises
-        `ConfigurationError` when even its dead letter is refused: the worker ends, and nothing is lost.
+        `finished`: how far the interval went. The event that is then refused alone is dead-lettered. True: it was no
+        event but a timer's run, whose sends are to be given up. Raises `ConfigurationError` when even the dead letter
+        is refused: the worker ends, and nothing is lost.
         """
         if not self._gate.single:
             self._until = dict(finished)
             self._gate.single = True
         elif self._alone is None:
             logger.error("what a timer sent is given up: %s", refusal)
+            return True
         elif self._alone in self._refusals:
             raise ConfigurationError(
                 f"Even the dead letter of {self._alone[0]}@{self._alone[1]} was refused. {refusal} "
@@ -53,6 +55,7 @@ class Replay:
             ) from refusal
         else:
             self._refusals[self._alone] = RecordError(str(refusal), kind="OutputRefused")
+        return False
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
         """One more event is committed; the replay ends with the last one of the interval."""

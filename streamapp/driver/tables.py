@@ -21,6 +21,7 @@ from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 from streamapp.driver.upserts import Upserts
 from streamapp.driver.window_declaration import milliseconds
 from streamapp.driver.windows import WindowedTable
+from streamapp.errors import ConfigurationError
 from streamapp.state import Identity, MemoryState
 from streamapp.state import Partition as StorePartition
 from streamapp.state import Unit as StoreUnit
@@ -94,7 +95,15 @@ class Table(faust.Table):
                 f"{doing} table {self.name} in a timer: rows belong to the task of an event, and a timer has none. "
                 "Send a record to a topic whose agent does it."
             )
-        return unit.store(unit.task.stores[self.name])
+        store = unit.task.stores.get(self.name)
+        if store is None:
+            raise ConfigurationError(
+                f"{doing} table {self.name} for an event of {unit.records[-1].topic}, which has another number of "
+                "partitions: the event's rows would be somewhere else. Give both one number (`app.Table(..., "
+                "partitions=...)` when the changelog is made), or group_by() the events into a topic that has the "
+                "table's. Nothing of the event was done."
+            )
+        return unit.store(store)
 
     def _memory(self) -> StorePartition:
         if self._in_memory is None:

@@ -20,8 +20,9 @@ class Timers:
         self._runs_ended = asyncio.Event()
         self._runs_ended.set()
         self._leaving = False
-        #: Runs whose sends are in the open transaction.
+        #: Runs whose sends are in the open transaction, and those of an aborted one, which go with a later one.
         self._open: list[Unit] = []
+        self._again: list[Unit] = []
 
     def begin(self) -> bool:
         """A run begins; False when the worker is leaving, and it should not."""
@@ -58,12 +59,18 @@ class Timers:
                 await self._runs_ended.wait()
 
     def committed(self) -> None:
-        """What the runs sent is committed."""
+        """What is in the open transaction is committed."""
+        self._open.clear()
+
+    def give_up(self) -> None:
+        """The broker refused what is in the open transaction, and would again."""
         self._open.clear()
 
     def send_again(self) -> None:
-        """A transaction begins: the sends of one that was aborted go with it."""
-        again, self._open = self._open, []
-        for unit in again:
+        """A transaction begins: the sends of one that was aborted go with it; one run's while units run alone."""
+        self._again = self._open + self._again
+        self._open = []
+        while self._again and not (self._gate.single and self._open):
+            unit = self._again.pop(0)
             self._open.append(unit)
             self._finished(unit)

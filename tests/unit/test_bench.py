@@ -314,3 +314,30 @@ def test_a_struct_of_the_tests_own_module_may_be_fed(app: Bench) -> None:
 
     app.feed("order", Order("1", "ann", 5), key="ann")
     assert app.table("spent") == {"ann": 5}
+
+
+def test_a_record_whose_header_is_null_is_dead_lettered_like_any_other(app: Bench) -> None:
+    app.feed("order", order(1, cents=-1), headers={"from": None})  # type: ignore[dict-item]
+    (letter,) = app.dead_letters("order")
+    assert letter.reason == "a negative price"
+
+
+def test_what_a_timer_sent_is_given_up_when_the_broker_refuses_it_and_the_work_goes_on(app: Bench) -> None:
+    app.feed("order", order(1))
+    app.settle()
+    for partition, log in app.broker.logs.items():  # somebody makes the topic smaller behind the worker's back
+        if partition.topic == "tick":
+            log.topic = log.topic._replace(max_message_bytes=10)
+    app.advance(31)
+    app.feed("order", order(2))
+    assert app.table("spent") == {"ann": 500}
+    assert app.records("tick") == []
+    assert 2 <= app.count("aborts") <= 4
+
+
+def test_a_table_of_another_number_of_partitions_ends_the_worker_and_says_why(shop: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(dedent(SHOP).replace('Table("spent", ', 'Table("spent", partitions=3, '))
+    with Bench(shop) as app:
+        app.feed("order", order(1))
+        with pytest.raises(ConfigurationError, match="table spent for an event of order, which has another number"):
+            app.settle()
