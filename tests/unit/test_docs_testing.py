@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 CHAPTER = Path(__file__).parents[2] / "docs" / "testing.md"
 BOUND_S = 300
 
@@ -40,6 +42,7 @@ def run(command: str, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.timeout(900)
 def test_the_chapter_works_as_it_is_written(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     folder.mkdir()
