@@ -101,6 +101,7 @@ class MemoryMember:
         self._assigned: frozenset[Partition] = frozenset()
         self._positions: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
+        self._answers: dict[Partition, int] = {}
 
     async def subscribe(self, topics: Collection[str], listener: Listener) -> None:
         if self._seat is not None:
@@ -171,6 +172,9 @@ class MemoryMember:
         log = self._broker.logs.get(partition)
         return None if log is None else log.high_watermark
 
+    def answered(self, partition: Partition) -> int | None:
+        return self._answers.get(partition)
+
     async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Partition, list[MemoryRecord]]:
         if self._seat is not None and self._seat.done() and not self._seat.cancelled():
             self._seat.result()
@@ -184,6 +188,7 @@ class MemoryMember:
             return {}
         records = {}
         for partition, part in found.items():
+            self._answers[partition] = self._answers.get(partition, 0) + 1
             # What was fetched before a seek or a pause is not handed out.
             if self._positions.get(partition) == asked[partition] and partition not in self._paused and not part.error:
                 self._positions[partition] = part.position

@@ -12,6 +12,7 @@ POINTS: Mapping[str, str] = {
     "K0": "records fetched, none handed to an agent",
     "K1": "an event at its agent, before any effect",
     "send": "an agent sends a record",
+    "K18": "a window was closed, its last upsert is sent",
     "K19": "inbox looked up, mark not written",
     "K20": "inbox mark written, before any effect",
     "K8b": "a commit is due while an agent is in the middle of an event",

@@ -83,7 +83,7 @@ def test_what_is_in_the_transaction_happens_once_at_every_point(shop: Path) -> N
     assert not any(crash.differences for crash in report.crashes)
     reached = {crash.point for crash in report.crashes}
     assert reached | set(report.not_reached) == POINTS.keys()
-    assert set(report.not_reached) <= {"K5b", "K8b", "K21"}
+    assert set(report.not_reached) <= {"K5b", "K8b", "K18", "K21"}
     assert {(crash.point, crash.disk) for crash in report.crashes} >= {("K9", "kept"), ("K9", "lost"), ("K16", "lost")}
     assert "K11 (committed, not on the worker's disk yet), hit " in str(report)
 
