@@ -11,6 +11,7 @@ is a plain call, which lets the worker run: a test is a plain function and waits
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from types import ModuleType
@@ -233,6 +234,24 @@ class Bench:
             raise ValueError(f"There is no one agent {name}. The app has: {', '.join(self.app.agents)}.")
         return AgentBench(self, names[0])
 
+    def advance_event_time(self, topic: str, at: str | float | datetime, like: Any) -> None:
+        """Move the watermark of every partition of a topic: feed each a record like this one, of this event time.
+
+        Event time is what records say, so there is no other way; `like` is one that the agent has little to do with.
+        The field that is the record type's `KEY` is set to a key of each partition.
+        """
+        self.settle()
+        field = getattr(_record_type(self.app, topic), "KEY", None)
+        values = {**readings.plain(like)}
+        for number in range(self.broker.topics[topic].partition_count):
+            key = self._key_in(topic, number, f"time-{at}")
+            self.feed(topic, {**values, **({field: key} if field else {})}, key=key, at=at)
+
+    def _key_in(self, topic: str, number: int, name: str) -> str:
+        count = self.broker.topics[topic].partition_count
+        keys = (f"{name}-{trial}" for trial in itertools.count())
+        return next(key for key in keys if self._partition_of(key.encode(), count) == number)
+
     def settle(self) -> None:
         """Let the worker run until everything is consumed, handled and committed.
 
@@ -255,11 +274,19 @@ class Bench:
         return readings.dead_letters(self.broker, topic)
 
     def table(self, name: str) -> dict[Any, Any]:
-        """A table as it is committed: what every worker would restore. Values and keys are plain JSON values."""
+        """A table as it is committed: what every worker would restore. Values and keys are plain JSON values.
+
+        Of a table with windows: key -> its windows (`WindowValue`), by their end, closed ones first.
+        """
         self.settle()
         table: Any = self.app.tables[name]
         rows = readings.fold(self.broker, table.changelog_topic_name)
-        return {_hashable(table.key_of(key)): readings.plain(table._load(value)) for key, value in rows.items()}
+        if table.windowed is None:
+            return {_hashable(table.key_of(key)): readings.plain(table._load(value)) for key, value in rows.items()}
+        found: dict[Any, list[Any]] = {}
+        for key, window in table.windowed.items_in(readings.unit_of(rows)):
+            found.setdefault(_hashable(key), []).append(window._replace(value=readings.plain(window.value)))
+        return found
 
     def on_disk(self, table: str) -> dict[bytes, bytes]:
         """The raw rows of a table on the worker's disk."""

@@ -34,7 +34,7 @@ _OF_THE_START = ("K15a", "K15b", "K16", "K17")
 #: Reached when partitions move.
 _OF_A_REBALANCE = ("K14a", "K14b")
 #: Headers that say when and where, which a crash may change.
-_PLACE = frozenset({"dlt-original-timestamp", "dlt-original-offset"})
+_PLACE = frozenset(f"{kind}-original-{what}" for kind in ("dlt", "late") for what in ("timestamp", "offset"))
 _SHOWN_MAX = 5
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streamapp.delivery import dead_letter
+from streamapp.state import Identity, MemoryState, Unit
 from streamapp.testing.broker import MemoryBroker
 from streamapp.types import Headers, Partition
 
@@ -86,6 +87,13 @@ def fold(broker: MemoryBroker, changelog: str) -> dict[bytes, bytes]:
             else:
                 rows[record.key] = record.value
     return rows
+
+
+def unit_of(rows: dict[bytes, bytes]) -> Unit:
+    """Rows as an agent would read them."""
+    partition = MemoryState().open_partition(Identity("bench", "readings", 0, ""))
+    partition.restore(rows.items(), 0)
+    return partition.begin()
 
 
 def contents(broker: MemoryBroker, topic: str) -> list[tuple[int, bytes | None, bytes | None, Headers]]:

@@ -341,3 +341,29 @@ def test_a_table_of_another_number_of_partitions_ends_the_worker_and_says_why(sh
         app.feed("order", order(1))
         with pytest.raises(ConfigurationError, match="table spent for an event of order, which has another number"):
             app.settle()
+
+
+WINDOWS = """
+    from streamapp.windows import Sum
+
+    by_minute = app.Table("by_minute").tumbling(60, grace=10, topic="order").aggregate(cents=Sum("cents"))
+
+    @app.agent(orders)
+    async def by_window(stream):
+        async for order in stream:
+            by_minute.add(order.customer, order)
+"""
+
+
+def test_event_time_moves_in_every_partition(shop: str, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(dedent(SHOP) + dedent(WINDOWS))
+    with Bench(shop) as app:
+        for number in range(8):
+            app.feed("order", order(number, f"c{number}"), at="2026-03-01T09:00:10Z")
+        windows = app.table("by_minute")
+        assert [(w.value, w.final) for w in windows["c3"]] == [({"cents": 250}, False)]
+        app.advance_event_time("order", "2026-03-01T09:05:00Z", like=order(0, cents=0))
+        assert not {f"c{number}" for number in range(8)} & app.table("by_minute").keys(), "all are closed, none is kept"
+        app.advance_event_time("order", "2026-03-01T09:06:00Z", like=order(0, cents=0))
+        app.feed("order", order(9, "c3"), at="2026-03-01T09:00:11Z")
+        assert len(app.records("order-late")) == 1
