@@ -8,7 +8,7 @@ STAMP := $(VENV)/.ready
 JOBS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format constraints bench crash size stock chaos clean
+.PHONY: help setup run test check format constraints bench bench-growth crash size stock chaos clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ $(PEERS)/.ready: bench/constraints.txt
 
 bench: $(STAMP) $(PEERS)/.ready  ## the peers side by side, alone on the machine (ONLY=ours,quix ROUNDS=2 choose a part)
 	@$(BIN)/python -m bench run $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-growth: $(STAMP)  ## how our speed holds as partitions, keys, ids, bytes and workers grow (ONLY=ids ROUNDS=1)
+	@$(BIN)/python -m bench growth $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 size: $(STAMP)  ## restart, take-over, restore, memory and storms at the size that was promised (ONLY= REPORT=; 15 minutes)
 	@PYTHONPATH=tests/crash:tests/size $(BIN)/python -m proofs $(addprefix --only ,$(ONLY)) $(if $(REPORT),--report $(REPORT))

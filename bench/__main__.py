@@ -1,4 +1,4 @@
-"""`python -m bench`: what `make bench` runs."""
+"""`python -m bench`: what `make bench` and `make bench-growth` run."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ import contextlib
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from bench import job
-from bench.peers.catalogue import CATALOGUE, Peer
+from bench import job, latency, page, restart, rounds, screen
+from bench.growth import POINTS, Growth, Point
+from bench.peers.catalogue import CATALOGUE
 from bench.place import Place
-from bench.results import Results, begun
-from bench.rounds import Load, Round, Runner
+from bench.results import GrowthResults, Results, begun, growth_begun
 from streamapp.cli import output
 from streamapp.embedded.kafka import Kafka
-from streamapp.errors import StreamAppError
+from streamapp.errors import ConfigurationError, StreamAppError
 
 DIRECTORY = Path(".streamapp/bench")
-RESULTS = Path("bench/results.json")
-PART = DIRECTORY / "part.json"
-ROUNDS = 5
-#: A round besides its clock: start, warm-up, stop, check.
-_AROUND_S = 16.0
+RESULTS, GROWTH = Path("bench/results.json"), Path("bench/growth.json")
+ROUNDS, COUNT, WARM = 5, 200_000, 100_000
+GROWTH_ROUNDS = 3
+#: Those whose latency and restarts are measured, and how often the latency is.
+OTHERS = ("ours", "streams")
+LATENCY_ROUNDS = 3
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -40,45 +39,159 @@ def _root() -> None:
 
 @app.command()
 def run(
-    only: Annotated[str, typer.Option(help=f"Some of: {', '.join(CATALOGUE)}.")] = "",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each, in turn.")] = ROUNDS,
-    count: Annotated[int, typer.Option(min=1000, help="Transfers a round, behind the warm-up.")] = 200_000,
-    warm: Annotated[int, typer.Option(min=1, help="Transfers of the warm-up.")] = 100_000,
+    only: Annotated[str, typer.Option(help=f"Some of: {', '.join(CATALOGUE)}, latency, restart.")] = "",
+    number_of_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of each, in turn.")] = ROUNDS,
+    count: Annotated[int, typer.Option(min=1000, help="Transfers a round, behind the warm-up.")] = COUNT,
+    warm: Annotated[int, typer.Option(min=1, help="Transfers of the warm-up.")] = WARM,
 ) -> None:
-    """Run the job on all peers in turn (A B C A B C) and keep every round.
+    """Run the job on all peers in turn (A B C A B C), then latency and restarts, and keep every round.
 
-    The whole of it goes to bench/results.json; a part (--only, other rounds or counts) to .streamapp/bench/part.json.
+    The results go to .streamapp/bench/results.json as they come; the whole of it, once it is complete, to
+    bench/results.json, docs/bench.md and docs/bench.svg.
 
     Example: `python -m bench run --only ours,quix --rounds 2`
     """
-    peers = _chosen(only)
-    whole = not only and rounds == ROUNDS and (count, warm) == (200_000, 100_000)
-    path = RESULTS if whole else PART
-    path.parent.mkdir(parents=True, exist_ok=True)
-    load = Load("bench-transfers", job.PARTITIONS, warm, count)
+    parts = _chosen(only, [*CATALOGUE, "latency", "restart"])
+    whole = not only and (number_of_rounds, count, warm) == (ROUNDS, COUNT, WARM)
+    path = DIRECTORY / RESULTS.name
+    load = rounds.Load("bench-transfers", job.PARTITIONS, warm, count)
     results = begun({"partitions": load.partitions, "warm": warm, "measured": count, "commit_interval_s": 0.1})
-    try:
+    with _kept(results, path):
         with _place() as place:
-            output.note(f"loading {warm + count:,} transfers")
-            place.create(load.source, partitions=load.partitions)
-            job.load(place.bootstrap, load.source, job.transfers(warm + count))
-            _rounds(Runner(place, DIRECTORY / "run", load), peers, rounds, results, path)
+            _run(place, load, parts, number_of_rounds, results, path)
         results.complete = True
+    output.out.print(screen.table(results))
+    _published(results, RESULTS, whole)
+
+
+def _run(
+    place: Place, load: rounds.Load, parts: list[str], number_of_rounds: int, results: Results, path: Path
+) -> None:
+    directory = DIRECTORY / "run"
+    others = [name for name in OTHERS if name in parts or parts in (["latency"], ["restart"])]
+    plan = [
+        (name, number)
+        for number in range(1, number_of_rounds + 1)
+        for name in CATALOGUE
+        if name in parts and number <= (CATALOGUE[name].rounds_max or number_of_rounds)
+    ]
+    lags = [(name, n) for n in range(1, LATENCY_ROUNDS + 1) for name in others if "latency" in parts]
+    ends = [name for name in others if "restart" in parts]
+    steps = [*(name for name, _ in plan), *(f"latency of {n}" for n, _ in lags), *(f"restart of {n}" for n in ends)]
+    clock = screen.Clock(steps, guess_s=30)
+    if plan:
+        with screen.bar("loading the transfers", load.records) as tell:
+            place.create(load.source, partitions=load.partitions)
+            job.load(place.bootstrap, load.source, job.transfers(load.records), tell)
+    for name, number in plan:
+        with screen.bar(f"{name}, round {number}", load.records) as tell:
+            result = rounds.run(place, CATALOGUE[name], number, directory, load, tell)
+        clock.lap(name)
+        results.rounds.append(result)
+        results.save(path)
+        screen.say_round(result, clock.left)
+    for name, number in lags:
+        rate = _half_of_capacity(name, results)
+        with screen.bar(f"latency of {name}, round {number}") as tell:
+            lag = latency.measure(place, CATALOGUE[name], number, rate, directory, load.partitions, tell)
+        clock.lap(f"latency of {name}")
+        results.latencies.append(lag)
+        results.save(path)
+        screen.say_latency(lag, clock.left)
+    for name in ends:
+        with screen.bar(f"restarts of {name}") as tell:
+            again = restart.measure(place, CATALOGUE[name], directory, load.partitions, tell)
+        clock.lap(f"restart of {name}")
+        results.restarts.append(again)
+        results.save(path)
+        screen.say_restart(again, clock.left)
+
+
+def _half_of_capacity(name: str, results: Results) -> float:
+    """Transfers/s: half of the median of this run, or else of the published one."""
+    for found in (results, page.published(RESULTS)):
+        summary = found.summary(name) if found else None
+        if summary is not None and summary.rate:
+            return round(summary.rate / 2, -2)
+    raise ConfigurationError(f"Latency is measured at half of the capacity, which is not known. Add {name} to ONLY.")
+
+
+@app.command("growth")
+def growth_(
+    only: Annotated[str, typer.Option(help=f"Some of: {', '.join(POINTS)}.")] = "",
+    number_of_rounds: Annotated[int, typer.Option("--rounds", min=1, help="Rounds of each point.")] = GROWTH_ROUNDS,
+) -> None:
+    """How our speed holds as partitions, keys, ids, bytes a record and workers grow.
+
+    The results go to .streamapp/bench/growth.json as they come; the whole of it, once it is complete, to
+    bench/growth.json and docs/bench.md.
+
+    Example: `python -m bench growth --only ids --rounds 1`
+    """
+    dimensions = _chosen(only, list(POINTS))
+    whole = not only and number_of_rounds == GROWTH_ROUNDS
+    path = DIRECTORY / GROWTH.name
+    results = growth_begun()
+    clock = screen.Clock([name for name in dimensions for _ in POINTS[name] for _ in range(number_of_rounds)], 25)
+    with _kept(results, path):
+        with _place() as place:
+            for name in dimensions:
+                _grow(place, name, number_of_rounds, results, path, clock)
+        results.complete = True
+    _published(results, GROWTH, whole)
+
+
+def _grow(
+    place: Place, dimension: str, number_of_rounds: int, results: GrowthResults, path: Path, clock: screen.Clock
+) -> None:
+    def tell(point: Point) -> None:
+        clock.lap(dimension)
+        results.points.append(point)
+        results.save(path)
+        screen.say_point(point, clock.left)
+
+    with screen.bar(f"growth of {dimension}") as on_progress:
+        Growth(place, DIRECTORY / "run", number_of_rounds, tell).run(dimension, on_progress)
+
+
+@app.command("page")
+def page_() -> None:
+    """Write tables and picture of docs/bench.md anew from bench/results.json and bench/growth.json.
+
+    Example: `python -m bench page`
+    """
+    page.rewrite(RESULTS, GROWTH)
+
+
+def _chosen(only: str, known: list[str]) -> list[str]:
+    names = [name.strip() for name in only.split(",") if name.strip()] or known
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(known)}", param_hint="ONLY")
+    return names
+
+
+@contextlib.contextmanager
+def _kept(results: Results | GrowthResults, path: Path) -> Iterator[None]:
+    """Whatever ends the run, what was measured is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
     except KeyboardInterrupt:
-        output.note("stopped; what was measured is kept")
-    results.save(path)
-    output.out.print(_table(results))
-    output.note(f"written: {path}")
+        screen.say("stopped; what was measured is kept")
+    finally:
+        results.save(path)
+        output.note(f"written: {path}")
+
+
+def _published(results: Results | GrowthResults, path: Path, whole: bool) -> None:
+    """A whole run becomes the published one; what was cut short, or a part, does not."""
     if not results.complete:
         raise typer.Exit(130)
-
-
-def _chosen(only: str) -> list[Peer]:
-    names = [name.strip() for name in only.split(",") if name.strip()] or list(CATALOGUE)
-    unknown = [name for name in names if name not in CATALOGUE]
-    if unknown:
-        raise typer.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(CATALOGUE)}", param_hint="ONLY")
-    return [CATALOGUE[name] for name in names]
+    if whole:
+        results.save(path)
+        page.rewrite(RESULTS, GROWTH)
+        output.note(f"published: {path}, {page.PAGE}, {page.PICTURE}")
 
 
 @contextlib.contextmanager
@@ -90,63 +203,6 @@ def _place() -> Iterator[Place]:
     with Kafka(directory / "kafka", port=0, die_with_parent=True) as kafka:
         yield Place(kafka.bootstrap)
     shutil.rmtree(directory / "kafka", ignore_errors=True)
-
-
-def _rounds(runner: Runner, peers: list[Peer], rounds: int, results: Results, path: Path) -> None:
-    plan = [(peer, n) for n in range(1, rounds + 1) for peer in peers if n <= (peer.rounds_max or rounds)]
-    spent: dict[str, float] = {}
-    for index, (peer, number) in enumerate(plan):
-        left_s = sum(spent.get(other.name, _AROUND_S + 10) for other, _ in plan[index:])
-        began = time.monotonic()
-        with output.progress(transient=True) as progress:
-            bar = progress.add_task(f"{peer.name}, round {number} of {rounds}", total=runner.records, rate="")
-
-            def tell(done: int, progress=progress, bar=bar, began=began) -> None:  # type: ignore[no-untyped-def]
-                rate = f"{done / (time.monotonic() - began):,.0f}/s with its start"
-                progress.update(bar, completed=done, rate=rate)
-
-            result = runner.run(peer, number, tell)
-        spent[peer.name] = time.monotonic() - began
-        results.rounds.append(result)
-        results.save(path)
-        _say(result, rounds, left_s - spent[peer.name])
-
-
-def _say(result: Round, rounds: int, left_s: float) -> None:
-    """One line a round."""
-    if result.rate is None:
-        text = f"no speed: {(result.problem or '').splitlines()[0]}"
-        if len((result.problem or "").splitlines()) > 1:
-            text += f" (see {DIRECTORY / 'run' / result.peer}.log)"
-    else:
-        text = (
-            f"{result.rate:>9,.0f}/s  {result.cpu_s_per_million or 0:>6,.1f} CPU s/million  "
-            f"{result.peak_mib:>5,.0f} MiB  {result.transfers:,} in {result.seconds:.1f} s"
-        )
-    output.err.print(
-        f"round {result.number}/{rounds}  {result.peer:<11} {text}  (about {max(0, left_s) / 60:.0f} min left)",
-        markup=False,
-    )
-
-
-def _table(results: Results) -> Table:
-    made = output.table("program", "transfers/s ", "lowest ", "highest ", "CPU s/M ", "MiB ", "ours is ", "right ")
-    for summary in results.summaries:
-        made.add_row(
-            summary.peer,
-            _number(summary.rate),
-            _number(summary.lowest),
-            _number(summary.highest),
-            _number(summary.cpu_s_per_million, 1),
-            _number(summary.peak_mib),
-            f"{summary.ours_to_it:.2f} x" if summary.ours_to_it else "-",
-            f"{summary.right}/{summary.rounds}",
-        )
-    return made
-
-
-def _number(value: float | None, digits: int = 0) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ The Java that comes with the broker has no compiler of its own.
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from streamapp.errors import StreamAppError
 _COMPILE_BOUND_S = 60.0
 
 
+@functools.cache
 def compiled(directory: Path, on_progress: jars.OnProgress | None = None) -> list[str]:
     """Compile the peer into `directory`; the command that runs it, but for the heap."""
     wanted = jars.parsed(resources.files("bench").joinpath("jars.txt").read_text())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -24,13 +24,15 @@ REPEAT_DISTANCE = 50
 _READ_BOUND_S = 60.0
 
 
-class Transfer(msgspec.Struct, frozen=True):
+class Transfer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What comes in. Its key is `src`."""
 
     event_id: str
     src: str
     dst: str
     amount: int
+    #: Only there to make a record larger.
+    note: str = ""
 
 
 class Leg(msgspec.Struct, frozen=True):
@@ -59,20 +61,25 @@ class Verdict(NamedTuple):
 
 
 def transfers(count: int, *, accounts: int = 1000, first: int = 0, padding: int = 0) -> Iterator[Transfer]:
-    """The input, the same for every program and run. `padding` bytes are added to each event id."""
+    """The input, the same for every program and run: ids from `first` on, `padding` bytes more a record."""
     chance = random.Random(first + 1)  # noqa: S311 - it must be repeatable, not secret
     recent: list[Transfer] = []
+    note = "x" * padding
     for number in range(first, first + count):
         if number % REPEAT_EVERY == REPEAT_EVERY - 1 and len(recent) >= REPEAT_DISTANCE:
             yield recent[-REPEAT_DISTANCE]
             continue
         source, target = chance.randrange(accounts), chance.randrange(accounts - 1)
         target += target >= source
-        made = Transfer(f"e{number:09d}{'x' * padding}", f"a{source}", f"a{target}", chance.randint(1, 100))
+        made = Transfer(f"e{number:09d}", f"a{source}", f"a{target}", chance.randint(1, 100), note)
         recent.append(made)
         if len(recent) > 2 * REPEAT_DISTANCE:
             del recent[:-REPEAT_DISTANCE]
         yield made
+
+
+#: As it is sent.
+encode = msgspec.json.Encoder().encode
 
 
 def legs(transfer: Transfer) -> tuple[Leg, Leg]:
@@ -88,7 +95,7 @@ def client(bootstrap: str) -> dict[str, str | int]:
     return {"bootstrap.servers": bootstrap, "log_level": 1}
 
 
-def load(bootstrap: str, topic: str, records: Iterator[Transfer]) -> int:
+def load(bootstrap: str, topic: str, records: Iterator[Transfer], tell: Callable[[int], None] | None = None) -> int:
     """Send the input, acknowledged when this returns; the number of records."""
     producer = Producer(
         {
@@ -98,9 +105,10 @@ def load(bootstrap: str, topic: str, records: Iterator[Transfer]) -> int:
             "linger.ms": 20,
             "batch.size": 1 << 18,
             "queue.buffering.max.messages": 100_000,
+            "queue.buffering.max.kbytes": 128 << 10,
         }
     )
-    encode, count = msgspec.json.Encoder().encode, 0
+    count = 0
     for record in records:
         while True:
             try:
@@ -111,6 +119,8 @@ def load(bootstrap: str, topic: str, records: Iterator[Transfer]) -> int:
         count += 1
         if not count % 1000:
             producer.poll(0)
+            if tell is not None:
+                tell(count)
     left = producer.flush(_READ_BOUND_S)
     if left:
         raise TimeoutError(f"{left:,} of {count:,} records of the input were not acknowledged in {_READ_BOUND_S:.0f} s")

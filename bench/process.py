@@ -67,9 +67,13 @@ class Process:
             peak_kib += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
         return Usage(cpu_s, peak_kib / 1024)
 
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+        self._child.terminate()
+
     def stop(self) -> None:
         """SIGTERM, and SIGKILL past the bound."""
-        self._child.terminate()
+        self.ask_to_stop()
         try:
             self._child.wait(STOP_BOUND_S)
         except subprocess.TimeoutExpired:
@@ -80,3 +84,34 @@ class Process:
         if self._child.poll() is None:
             os.killpg(self._child.pid, signal.SIGKILL)
             self._child.wait(STOP_BOUND_S)
+
+
+class Crew:
+    """Several processes that work as one group. A context manager that leaves none running."""
+
+    def __init__(self, members: list[Process]) -> None:
+        self._members = members
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self._members:
+            member.kill()
+
+    def require_alive(self) -> None:
+        """Raise `StreamAppError` if one has ended."""
+        for member in self._members:
+            member.require_alive()
+
+    def usage(self) -> Usage:
+        """The sum of CPU and of peaks."""
+        used = [member.usage() for member in self._members]
+        return Usage(sum(one.cpu_s for one in used), sum(one.peak_mib for one in used))
+
+    def stop(self) -> None:
+        """SIGTERM to all, then each has the bound."""
+        for member in self._members:
+            member.ask_to_stop()
+        for member in self._members:
+            member.stop()

@@ -14,6 +14,9 @@ from typing import Any
 
 import msgspec
 
+from bench.growth import Point
+from bench.latency import Latency
+from bench.restart import Restart
 from bench.rounds import Round
 from streamapp.embedded import disk, jars
 from streamapp.embedded.kafka import java
@@ -39,6 +42,17 @@ class Summary(msgspec.Struct):
     wrong_rate: float | None = None
 
 
+class LatencySummary(msgspec.Struct):
+    """The medians of a program's rounds of latency, milliseconds."""
+
+    peer: str
+    rounds: int
+    rate: float
+    p50_ms: float | None
+    p99_ms: float | None
+    p999_ms: float | None
+
+
 class Results(msgspec.Struct):
     """A run of `make bench`."""
 
@@ -49,13 +63,96 @@ class Results(msgspec.Struct):
     load: dict[str, Any]
     rounds: list[Round] = []
     summaries: list[Summary] = []
+    latencies: list[Latency] = []
+    latency_summaries: list[LatencySummary] = []
+    restarts: list[Restart] = []
     #: Whether every round that was asked for is in it.
     complete: bool = False
 
     def save(self, path: Path) -> None:
         """Write it whole, medians and ratios anew."""
         self.summaries = summaries(self.rounds)
+        self.latency_summaries = latency_summaries(self.latencies)
         disk.write_whole(path, msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+
+    def summary(self, peer: str) -> Summary | None:
+        """Of one program, if it ran."""
+        return next((summary for summary in self.summaries if summary.peer == peer), None)
+
+
+def loaded(path: Path) -> Results:
+    """What a run wrote."""
+    return msgspec.json.decode(path.read_bytes(), type=Results)
+
+
+class PointSummary(msgspec.Struct):
+    """The medians of the rounds at one point of a dimension."""
+
+    dimension: str
+    value: int
+    rounds: int
+    right: int
+    rate: float | None
+    peak_mib: float | None
+    restored_per_s: float | None
+    #: The rate as a share of that at the dimension's first point.
+    of_start: float | None = None
+
+
+class GrowthResults(msgspec.Struct):
+    """A run of `make bench-growth`."""
+
+    began: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    commit: str
+    points: list[Point] = []
+    summaries: list[PointSummary] = []
+    complete: bool = False
+
+    def save(self, path: Path) -> None:
+        """Write it whole, medians anew."""
+        self.summaries = point_summaries(self.points)
+        disk.write_whole(path, msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+
+
+def loaded_growth(path: Path) -> GrowthResults:
+    """What a run wrote."""
+    return msgspec.json.decode(path.read_bytes(), type=GrowthResults)
+
+
+def point_summaries(points: Iterable[Point]) -> list[PointSummary]:
+    """Medians by point, in order, as shares of each dimension's start."""
+    by_point: dict[tuple[str, int], list[Point]] = {}
+    for point in points:
+        by_point.setdefault((point.dimension, point.value), []).append(point)
+    made: list[PointSummary] = []
+    starts: dict[str, float] = {}
+    for (dimension, value), ran in sorted(by_point.items(), key=lambda item: item[0][1]):
+        results = [point.result for point in ran]
+        right = [one for one in results if one.rate is not None]
+        rate = _median(one.rate for one in right)
+        if rate:
+            starts.setdefault(dimension, rate)
+        made.append(
+            PointSummary(
+                dimension,
+                value,
+                len(ran),
+                len(right),
+                rate,
+                _median(one.peak_mib for one in right),
+                _median(point.restored_per_s for point in ran),
+                rate / starts[dimension] if rate else None,
+            )
+        )
+    order = list(dict.fromkeys(point.dimension for point in points))
+    return sorted(made, key=lambda one: order.index(one.dimension))
+
+
+def growth_begun() -> GrowthResults:
+    """Results of a run that begins now, here."""
+    return GrowthResults(_now(), _machine(), _versions(), _commit())
 
 
 def summaries(rounds: Iterable[Round]) -> list[Summary]:
@@ -87,6 +184,24 @@ def _summary(peer: str, ran: list[Round]) -> Summary:
     )
 
 
+def latency_summaries(latencies: Iterable[Latency]) -> list[LatencySummary]:
+    """Medians by program."""
+    by_peer: dict[str, list[Latency]] = {}
+    for one in latencies:
+        by_peer.setdefault(one.peer, []).append(one)
+    return [
+        LatencySummary(
+            peer,
+            len(ran),
+            ran[0].rate,
+            _median(one.p50_ms for one in ran),
+            _median(one.p99_ms for one in ran),
+            _median(one.p999_ms for one in ran),
+        )
+        for peer, ran in by_peer.items()
+    ]
+
+
 def _median(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
@@ -95,12 +210,16 @@ def _median(values: Iterable[float | None]) -> float | None:
 def begun(load: dict[str, Any]) -> Results:
     """Results of a run that begins now, here."""
     return Results(
-        datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        _now(),
         _machine(),
         _versions(),
         _commit(),
         load,
     )
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _machine() -> dict[str, Any]:

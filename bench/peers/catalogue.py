@@ -57,13 +57,19 @@ def _streams(build: Path) -> list[str]:
 CATALOGUE: dict[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("ours", "streamapp, an agent", _ours("ours"), "rocksdict, changelog", "nothing of the list below"),
+        Peer(
+            "ours",
+            "streamapp, an agent",
+            _ours("ours"),
+            "rocksdict, changelog",
+            "ids are forgotten after `INBOX_RETENTION` (7 days)",
+        ),
         Peer(
             "ours-batch",
             "streamapp, an agent on batches",
             _ours("ours_batch"),
             "rocksdict, changelog",
-            "a failing event's batch runs again one by one",
+            "as above; a batch that fails runs again one event at a time",
         ),
         Peer(
             "ours-alo",
@@ -95,14 +101,40 @@ CATALOGUE: dict[str, Peer] = {
             "Quix Streams",
             _peers_python("quix.py"),
             "rocksdict, changelog",
-            "the transaction is not fenced by the group's generation; ids are kept for ever; content is not compared",
+            "transactions v1; ids are kept for ever; the content of a repeat is not compared; no dead letters",
         ),
         Peer(
             "librdkafka",
-            "loop on librdkafka",
+            "loop on librdkafka, no store",
             _loop("librdkafka_loop"),
             "dictionary, changelog",
-            "state is lost with the process: the changelog is never read; no dead letters, no rebalance",
+            "the changelog is never read, so state is lost with the process; transactions v1; no rebalances",
+        ),
+        Peer(
+            "aiokafka",
+            "loop on aiokafka, no store",
+            _loop("aiokafka_loop"),
+            "dictionary, changelog",
+            "as the loop on librdkafka; besides, a zombie's offsets are accepted (TxnOffsetCommit v0)",
+        ),
+        Peer(
+            "faust-alo",
+            "stock Faust, at least once",
+            _peers_python("stock_faust.py", "worker", "-l", "warn", "--without-web"),
+            "rocksdict, changelog",
+            "no transaction: a crash repeats outputs; state and offsets may disagree",
+            exactly_once=False,
+            environment={"BENCH_GUARANTEE": "at_least_once"},
+            rounds_max=3,
+        ),
+        Peer(
+            "faust",
+            "stock Faust, exactly_once",
+            _peers_python("stock_faust.py", "worker", "-l", "warn", "--without-web"),
+            "rocksdict, changelog",
+            "it doubles, loses and stops after a crash ([seen](faust-defects.md))",
+            environment={"BENCH_GUARANTEE": "exactly_once"},
+            rounds_max=3,
         ),
     )
 }

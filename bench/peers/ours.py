@@ -19,6 +19,7 @@ class Transfer(msgspec.Struct, frozen=True):
     src: str
     dst: str
     amount: int
+    note: str = ""
 
 
 app = App(autodiscover=False)

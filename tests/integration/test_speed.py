@@ -1,0 +1,46 @@
+"""What an event costs us, as a multiple of what it costs a loop on aiokafka in the same run: seen the day it grows.
+
+Processor time, not time on the clock, so that whatever else runs on the machine hardly matters; the same interpreter,
+broker and input, so that the machine hardly matters either. `make bench` says how fast we are; this says only that
+the path of an event did not become much longer.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import job, rounds
+from bench.peers.catalogue import CATALOGUE
+from bench.place import Place
+
+pytestmark = pytest.mark.kafka
+
+ROUNDS = 3
+WARM, MEASURED = 3_000, 12_000
+#: CPU of one of our events over one of the loop's. Lower it whenever the path becomes shorter.
+BOUND = 2.3
+
+
+@pytest.mark.timeout(180)
+def test_an_event_costs_not_much_more_than_it_did(kafka: Any, topic_prefix: str, tmp_path: Path) -> None:
+    place = Place(kafka.bootstrap)
+    load = rounds.Load(f"{topic_prefix}-in", job.PARTITIONS, WARM, MEASURED, warm_s=15.0, measured_s=30.0)
+    place.create(load.source, partitions=load.partitions)
+    job.load(place.bootstrap, load.source, job.transfers(load.records))
+    cost: dict[str, list[float]] = {"ours": [], "aiokafka": []}
+    for number in range(1, ROUNDS + 1):
+        for name, costs in cost.items():
+            result = rounds.run(place, CATALOGUE[name], number, tmp_path, load, lambda _: None)
+            assert result.problem is None, f"{name}: {result.problem}"
+            assert result.cpu_s_per_million is not None
+            costs.append(result.cpu_s_per_million)
+    ratio = statistics.median(cost["ours"]) / statistics.median(cost["aiokafka"])
+    print(f"CPU seconds a million events {cost}, ratio {ratio:.2f}")
+    assert ratio < BOUND, (
+        f"an event costs {ratio:.2f} times that of the aiokafka loop, {BOUND} is the bound. CPU seconds a million: "
+        f"{cost}. Look for what was added to the path of an event (py-spy record on `make bench ONLY=ours`)."
+    )
