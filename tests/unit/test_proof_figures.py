@@ -59,10 +59,10 @@ def test_a_section_of_the_report_is_replaced_and_the_others_stay(tmp_path: Path)
 @pytest.mark.parametrize(
     ("found", "held", "text"),
     [
-        (["a", "b"], True, "of 2 outputs 0 lost, 0 doubled"),
-        (["a"], False, "of 2 outputs 1 lost, 0 doubled"),
-        (["a", "b", "b"], False, "of 2 outputs 0 lost, 1 doubled"),
-        (["a", "c"], False, "of 2 outputs 1 lost, 1 doubled"),
+        (["a", "b"], True, "0 of 2 outputs lost, 0 doubled"),
+        (["a"], False, "1 of 2 outputs lost, 0 doubled"),
+        (["a", "b", "b"], False, "0 of 2 outputs lost, 1 doubled"),
+        (["a", "c"], False, "1 of 2 outputs lost, 1 doubled"),
     ],
 )
 def test_an_outcome_is_a_matter_of_each_output(found: list[str], held: bool, text: str) -> None:

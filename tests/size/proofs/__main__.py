@@ -54,7 +54,7 @@ def keep(file: Path, name: str, findings: list[Finding]) -> None:
         f"{metadata.version('streamapp')}, aiokafka {metadata.version('aiokafka')}, embedded Kafka, one node"
     )
     head = ["| what | seen | bound | verdict | |", "| --- | --- | --- | --- | --- |"]
-    again = f"`make size ONLY={name} REPORT={file.name}` repeats it."
+    again = f"`make size ONLY={name} REPORT={file}` repeats it."
     sections[name] = "\n".join([f"{when}. {again}", "", *head, *(finding.row for finding in findings)])
     file.parent.mkdir(parents=True, exist_ok=True)
     intro = (

@@ -37,7 +37,7 @@ def outcome(outputs: Iterable[str], wanted: Iterable[str]) -> Seen:
     """Each wanted output exactly once, and no other."""
     found, right = Counter(outputs), Counter(wanted)
     lost, doubled = (right - found).total(), (found - right).total()
-    return Seen(not lost and not doubled, f"of {right.total()} outputs {lost} lost, {doubled} doubled")
+    return Seen(not lost and not doubled, f"{lost} of {right.total()} outputs lost, {doubled} doubled")
 
 
 def killed_before_the_commit(side: Side) -> Seen:
