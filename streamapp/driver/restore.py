@@ -111,10 +111,11 @@ async def _read(
     clock = environment.clock
     began = last = clock.monotonic()
     total = sum(plan.record_count for plan in due.values())
+    restored = 0
 
     def on_progress(progress: Progress) -> None:
-        nonlocal last
-        now = clock.monotonic()
+        nonlocal last, restored
+        now, restored = clock.monotonic(), progress.restored
         if now - last >= _PROGRESS_EVERY_S:
             last = now
             rate = progress.restored / (now - began)
@@ -130,7 +131,13 @@ async def _read(
         await restore(cluster, ChangelogReader(fetches, stores, newest_s), due, clock=clock, on_progress=on_progress)
     finally:
         await fetches.close()
-    logger.info("restored %d stores, %s changelog offsets in %.1f s", len(due), f"{total:,}", clock.monotonic() - began)
+    logger.info(
+        "restored %d stores, %s changelog offsets with %s records in %.1f s",
+        len(due),
+        f"{total:,}",
+        f"{restored:,}",
+        clock.monotonic() - began,
+    )
 
 
 def _opened(state: State, identity: Identity, retention_s: int | None) -> StorePartition:

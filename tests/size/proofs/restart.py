@@ -52,8 +52,8 @@ def _run(ground: Ground) -> list[Finding]:
         heir = ground.worker("other", "empty")
         taken_over_s = _first_commit(ground, killed)
         _everything_flows(ground)
-    offsets, restore_s = _restored(heir)
-    say(f"taken over: first commit after {taken_over_s:.2f} s, {offsets:,} changelog offsets in {restore_s:.1f} s")
+    records, restore_s = _restored(heir)
+    say(f"taken over: first commit after {taken_over_s:.2f} s, {records:,} changelog records in {restore_s:.1f} s")
     allowed_s = max(SESSION_S, TRANSACTION_S + SWEEP_S) + TAKE_OVER_EXTRA_S
     return [
         Finding(
@@ -67,8 +67,8 @@ def _run(ground: Ground) -> list[Finding]:
             f"sweep {SWEEP_S:g} s",
         ),
         Finding(
-            "restore of that worker's tables through the driver", offsets / restore_s, "records/s", RESTORED_PER_S,
-            more_is_better=True, note=f"{offsets:,} changelog offsets in {restore_s:.1f} s",
+            "restore of that worker's tables through the driver", records / restore_s, "records/s", RESTORED_PER_S,
+            more_is_better=True, note=f"{records:,} changelog records in {restore_s:.1f} s",
         ),
     ]  # fmt: skip
 
@@ -92,9 +92,9 @@ def _everything_flows(ground: Ground) -> None:
 
 
 def _restored(worker: Worker) -> tuple[int, float]:
-    """What the worker's log says about its restore: offsets and seconds."""
-    found = re.findall(r"restored \d+ stores, ([\d,]+) changelog offsets in ([\d.]+) s", worker.log.read_text())
+    """What the worker's log says about its restore: records and seconds."""
+    found = re.findall(r"changelog offsets with ([\d,]+) records in ([\d.]+) s", worker.log.read_text())
     if not found:
         raise RuntimeError(f"it said nothing about a restore: {worker.tail()}")
-    offsets, seconds = max((int(count.replace(",", "")), float(took)) for count, took in found)
-    return offsets, seconds
+    records, seconds = max((int(count.replace(",", "")), float(took)) for count, took in found)
+    return records, seconds
