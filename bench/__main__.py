@@ -8,26 +8,28 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-from bench import job, latency, page, restart, rounds, screen
+from bench import java, job, latency, page, restart, rounds, screen
 from bench.growth import POINTS, Growth, Point
 from bench.peers.catalogue import CATALOGUE
 from bench.place import Place
+from bench.plan import PARTS, Plan, planned
 from bench.results import GrowthResults, Results, begun, growth_begun
 from streamapp.cli import output
+from streamapp.cli.embedded import fetching
+from streamapp.embedded import jars
 from streamapp.embedded.kafka import Kafka
 from streamapp.errors import ConfigurationError, StreamAppError
 
 DIRECTORY = Path(".streamapp/bench")
+#: Emptied at the beginning of each run; the programs' logs stay.
+WORKPLACE = DIRECTORY / "run"
 RESULTS, GROWTH = Path("bench/results.json"), Path("bench/growth.json")
 ROUNDS, COUNT, WARM = 5, 200_000, 100_000
 GROWTH_ROUNDS = 3
-#: Those whose latency and restarts are measured, and how often the latency is.
-OTHERS = ("ours", "streams")
-LATENCY_ROUNDS = 3
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -51,60 +53,73 @@ def run(
 
     Example: `python -m bench run --only ours,quix --rounds 2`
     """
-    parts = _chosen(only, [*CATALOGUE, "latency", "restart"])
+    parts = _chosen(only, [*CATALOGUE, *PARTS])
     whole = not only and (number_of_rounds, count, warm) == (ROUNDS, COUNT, WARM)
     path = DIRECTORY / RESULTS.name
     load = rounds.Load("bench-transfers", job.PARTITIONS, warm, count)
     results = begun({"partitions": load.partitions, "warm": warm, "measured": count, "commit_interval_s": 0.1})
     with _kept(results, path):
-        with _place() as place:
-            _run(place, load, parts, number_of_rounds, results, path)
+        _run(planned(parts, number_of_rounds), load, results, path)
         results.complete = True
     output.out.print(screen.table(results))
     _published(results, RESULTS, whole)
 
 
-def _run(
-    place: Place, load: rounds.Load, parts: list[str], number_of_rounds: int, results: Results, path: Path
-) -> None:
-    directory = DIRECTORY / "run"
-    others = [name for name in OTHERS if name in parts or parts in (["latency"], ["restart"])]
-    plan = [
-        (name, number)
-        for number in range(1, number_of_rounds + 1)
-        for name in CATALOGUE
-        if name in parts and number <= (CATALOGUE[name].rounds_max or number_of_rounds)
-    ]
-    lags = [(name, n) for n in range(1, LATENCY_ROUNDS + 1) for name in others if "latency" in parts]
-    ends = [name for name in others if "restart" in parts]
-    steps = [*(name for name, _ in plan), *(f"latency of {n}" for n, _ in lags), *(f"restart of {n}" for n in ends)]
-    clock = screen.Clock(steps, guess_s=30)
-    if plan:
+class _Run(NamedTuple):
+    """What the parts of a run share."""
+
+    place: Place
+    load: rounds.Load
+    results: Results
+    path: Path
+    clock: screen.Clock
+
+    def done(self, step: str) -> str:
+        """Keep what there is; the time that is left."""
+        self.clock.lap(step)
+        self.results.save(self.path)
+        return self.clock.left
+
+
+def _run(plan: Plan, load: rounds.Load, results: Results, path: Path) -> None:
+    if plan.needs_java:
+        with fetching() as on_progress:
+            java.fetch(on_progress)
+    with _place() as place:
+        run = _Run(place, load, results, path, screen.Clock(plan.steps, guess_s=30))
+        _rounds(run, plan)
+        _latencies(run, plan)
+        _restarts(run, plan)
+
+
+def _rounds(run: _Run, plan: Plan) -> None:
+    load, place = run.load, run.place
+    if plan.rounds:
         with screen.bar("loading the transfers", load.records) as tell:
             place.create(load.source, partitions=load.partitions)
             job.load(place.bootstrap, load.source, job.transfers(load.records), tell)
-    for name, number in plan:
+    for name, number in plan.rounds:
         with screen.bar(f"{name}, round {number}", load.records) as tell:
-            result = rounds.run(place, CATALOGUE[name], number, directory, load, tell)
-        clock.lap(name)
-        results.rounds.append(result)
-        results.save(path)
-        screen.say_round(result, clock.left)
-    for name, number in lags:
-        rate = _half_of_capacity(name, results)
+            result = rounds.run(place, CATALOGUE[name], number, WORKPLACE, load, tell)
+        run.results.rounds.append(result)
+        screen.say_round(result, run.done(name))
+
+
+def _latencies(run: _Run, plan: Plan) -> None:
+    for name, number in plan.latencies:
+        rate = _half_of_capacity(name, run.results)
         with screen.bar(f"latency of {name}, round {number}") as tell:
-            lag = latency.measure(place, CATALOGUE[name], number, rate, directory, load.partitions, tell)
-        clock.lap(f"latency of {name}")
-        results.latencies.append(lag)
-        results.save(path)
-        screen.say_latency(lag, clock.left)
-    for name in ends:
+            result = latency.measure(run.place, CATALOGUE[name], number, rate, WORKPLACE, run.load.partitions, tell)
+        run.results.latencies.append(result)
+        screen.say_latency(result, run.done(f"latency of {name}"))
+
+
+def _restarts(run: _Run, plan: Plan) -> None:
+    for name in plan.restarts:
         with screen.bar(f"restarts of {name}") as tell:
-            again = restart.measure(place, CATALOGUE[name], directory, load.partitions, tell)
-        clock.lap(f"restart of {name}")
-        results.restarts.append(again)
-        results.save(path)
-        screen.say_restart(again, clock.left)
+            result = restart.measure(run.place, CATALOGUE[name], WORKPLACE, run.load.partitions, tell)
+        run.results.restarts.append(result)
+        screen.say_restart(result, run.done(f"restart of {name}"))
 
 
 def _half_of_capacity(name: str, results: Results) -> float:
@@ -151,7 +166,7 @@ def _grow(
         screen.say_point(point, clock.left)
 
     with screen.bar(f"growth of {dimension}") as on_progress:
-        Growth(place, DIRECTORY / "run", number_of_rounds, tell).run(dimension, on_progress)
+        Growth(place, WORKPLACE, number_of_rounds, tell).run(dimension, on_progress)
 
 
 @app.command("page")
@@ -197,12 +212,13 @@ def _published(results: Results | GrowthResults, path: Path, whole: bool) -> Non
 @contextlib.contextmanager
 def _place() -> Iterator[Place]:
     """One broker for the whole run, in an empty directory."""
-    directory = DIRECTORY / "run"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    with Kafka(directory / "kafka", port=0, die_with_parent=True) as kafka:
+    shutil.rmtree(WORKPLACE, ignore_errors=True)
+    WORKPLACE.mkdir(parents=True)
+    with fetching() as on_progress:
+        jars.ensure(on_progress=on_progress)
+    with Kafka(WORKPLACE / "kafka", port=0, die_with_parent=True) as kafka:
         yield Place(kafka.bootstrap)
-    shutil.rmtree(directory / "kafka", ignore_errors=True)
+    shutil.rmtree(WORKPLACE / "kafka", ignore_errors=True)
 
 
 def main() -> None:

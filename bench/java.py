@@ -17,12 +17,17 @@ from streamapp.errors import StreamAppError
 _COMPILE_BOUND_S = 60.0
 
 
+def fetch(on_progress: jars.OnProgress | None = None) -> list[Path]:
+    """The class path, and the compiler last; what is missing is fetched."""
+    own = jars.parsed(resources.files("bench").joinpath("jars.txt").read_text())
+    return [*jars.ensure(on_progress=on_progress), *jars.ensure(on_progress=on_progress, jars=own)]
+
+
 @functools.cache
-def compiled(directory: Path, on_progress: jars.OnProgress | None = None) -> list[str]:
-    """Compile the peer into `directory`; the command that runs it, but for the heap."""
-    wanted = jars.parsed(resources.files("bench").joinpath("jars.txt").read_text())
-    *own, compiler = jars.ensure(on_progress=on_progress, jars=wanted)
-    class_path = ":".join(map(str, [*own, *jars.ensure(on_progress=on_progress)]))
+def compiled(directory: Path) -> list[str]:
+    """Compile the peer into `directory`; the command that runs it, but for the heap and the class."""
+    *libraries, compiler = fetch()
+    class_path = ":".join(map(str, libraries))
     program, version = java()
     source = Path(__file__).with_name("peers") / "Streams.java"
     directory.mkdir(parents=True, exist_ok=True)

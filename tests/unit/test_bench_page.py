@@ -12,6 +12,7 @@ from bench.aims import aims
 from bench.growth import Point
 from bench.job import Verdict
 from bench.peers.catalogue import CATALOGUE
+from bench.plan import COMPARED, PARTS, Plan, planned
 from bench.rounds import Round
 from streamapp.embedded import jars
 
@@ -87,3 +88,16 @@ def test_kafka_streams_is_of_the_brokers_version() -> None:
 
 def test_every_program_says_what_it_lacks() -> None:
     assert all(peer.lacks and peer.state for peer in CATALOGUE.values())
+
+
+def test_programs_take_turns_and_the_slow_ones_fewer() -> None:
+    plan = planned(["ours", "streams", "faust", *PARTS], 4)
+    assert plan.rounds[:4] == [("ours", 1), ("streams", 1), ("faust", 1), ("ours", 2)]
+    assert [name for name, number in plan.rounds if number == 4] == ["ours", "streams"]
+    assert plan.latencies[:3] == [("ours", 1), ("streams", 1), ("ours", 2)]
+    assert plan.restarts == ["ours", "streams"] and plan.needs_java
+
+
+def test_latency_alone_is_that_of_all_that_are_compared() -> None:
+    assert planned(["latency"], 1) == Plan([], [(n, k) for k in (1, 2, 3) for n in COMPARED], [])
+    assert not planned(["ours", "latency"], 1).needs_java
