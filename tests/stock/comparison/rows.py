@@ -98,8 +98,9 @@ def rebalanced(side: Side) -> Seen:
                 first.send_signal(signal.SIGTERM)
                 came(lambda: first.poll() is not None, 30)
         side.send(range(390, 400))
-        came(lambda: side.offset() >= 400, 60)
-        return outcome(side.settled(quiet_s=6), map(str, range(400)))
+        came(lambda: side.offset() >= 400, 120)
+        seen, offset = outcome(side.settled(quiet_s=6), map(str, range(400))), side.offset()
+    return seen._replace(text=f"{seen.text if offset >= 400 else 'it stands still'}; offset {offset} of 400 committed")
 
 
 def killed_inside_an_event(side: Side) -> Seen:
