@@ -139,7 +139,9 @@ class Consumer(Service):
         app = self.app
         # The app's own tables and those with windows have as many partitions as what their events are of.
         tables = [t for t in app.tables.values() if not (isinstance(t, InboxTable | IntentTable) or t.windowed)]
-        declared = dict(app.declared_topics)
+        # Faust declares the changelogs of all tables, as if they were topics like others.
+        changelogs = {table.changelog_topic_name for table in app.tables.values()}
+        declared = {name: count for name, count in app.declared_topics.items() if name not in changelogs}
         for channel in app.topics:  # streams made by group_by() say how many partitions they want
             declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
         await create_missing(

@@ -236,8 +236,13 @@ async def test_the_changelog_and_the_late_topic_have_the_partitions_of_the_sourc
     app = bench.app(partitions=2)
     counting(bench, app)
     async with running(app):
-        for name in (bench.name("order-late"), app.tables["totals"].changelog_topic_name):
-            assert (await app.engine.producer.ensure(name)).partition_count == 3
+        late, log = [
+            await app.engine.producer.ensure(name)
+            for name in (bench.name("order-late"), app.tables["totals"].changelog_topic_name)
+        ]
+        assert (late.partition_count, late.compacted) == (3, False)
+        assert (log.partition_count, log.compacted) == (3, True)
+        assert (await app.engine.producer.ensure(bench.name("totals"))).compacted
 
 
 async def test_a_plain_table_upserts_its_rows_to_a_compacted_topic(bench: Any, running: Any, until: Any) -> None:
