@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
     ways = [Way(name) for name in chosen.way] if chosen.way else list(Way)
     # One round has every point once, each in another way than in the round before: cut short, it has seen all points.
     shots = [(point, ways[(i + turn) % len(ways)]) for turn in range(len(ways)) for i, point in enumerate(points)]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no worker is left behind
     results: list[Result] = []
     try:
         for result in campaign(shots, chosen.seed, keep=chosen.keep, named=not chosen.dynamic):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -34,6 +35,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", choices=SECTIONS, action="append")
     parser.add_argument("--report", type=Path, help="Markdown; sections that were run before stay in it")
     chosen = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no worker is left behind
     directory = Path(tempfile.mkdtemp(prefix="size-"))
     passed = True
     for name in chosen.only or SECTIONS:

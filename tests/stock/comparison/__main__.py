@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--report", type=Path)
     chosen = parser.parse_args(arguments)
     rows = [row for row in ALL if not chosen.row or row.numbers.split(",")[0] in chosen.row]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no worker is left behind
     directory = Path(tempfile.mkdtemp(prefix="stock-"))
     print(f"files in {directory}", file=sys.stderr, flush=True)
     kafka = Kafka(directory / "kafka", port=0, die_with_parent=True)
