@@ -13,6 +13,7 @@ from streamapp import settings as settings_
 from streamapp.codec import Codec
 from streamapp.driver.agent import Agent
 from streamapp.driver.boot import SCHEME, EngineApp
+from streamapp.driver.event import ContextEvent
 from streamapp.driver.options import adopt
 from streamapp.driver.schema import RecordSchema
 from streamapp.driver.stream import Stream
@@ -86,6 +87,7 @@ def _faust_options(settings: settings_.Settings) -> dict[str, Any]:
 #: The classes of ours that Faust makes its objects of.
 _CLASSES: dict[str, type] = {
     "Agent": Agent,
+    "Event": ContextEvent,
     "Topic": Topic,
     "Table": Table,
     "Stream": Stream,

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     commit_bytes: int = Field(
         16 << 20, ge=1 << 20, le=1 << 30, description="bytes of outputs that make a transaction commit at once"
     )
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        "none", description="how what a worker writes is compressed: none, gzip, snappy, lz4 or zstd"
+    )
     session_timeout: float = Field(
         10.0, ge=1, le=1800, description="seconds of silence after which a worker loses its partitions"
     )

@@ -57,6 +57,9 @@ class GroupConsumer:
         self._accepting = False
         self._closed = False
         self._paused: set[Partition] = set()
+        #: What was owned before this rebalance, and whether the seat was lost; None: nothing yet.
+        self._before: frozenset[Partition] | None = None
+        self._lost = False
         engine.consumer = self
 
     # --- what the engine needs
@@ -109,7 +112,9 @@ class GroupConsumer:
         snapshot = engine.membership
         if snapshot is None:
             return
-        if still_seated(snapshot, self._member.membership):
+        self._before = frozenset(engine.owners)
+        self._lost = not still_seated(snapshot, self._member.membership)
+        if not self._lost:
             count = len(engine.owners)
             failpoint("K14a")
             if await engine.commit_all():
@@ -143,10 +148,11 @@ class GroupConsumer:
             self._accepting = True
             self._engine.own(membership, tasks)
             logger.info(
-                "generation %d: owns %s, ready after %.1f s",
+                "generation %d: owns %s, ready after %.1f s, because %s",
                 membership.generation,
                 _shown(partitions),
                 self._clock.monotonic() - began,
+                reason(self._before, partitions, lost=self._lost),
             )
         except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
             self._crash(exc)
@@ -202,6 +208,17 @@ class GroupConsumer:
         self._closed = True
         self._accepting = False
         await self._stop_preparing()
+
+
+def reason(before: Collection[Partition] | None, now: Collection[Partition], *, lost: bool) -> str:
+    """Why partitions have changed hands, as far as a member can tell: from what it had and what it has."""
+    if before is None:
+        return "this worker joined"
+    if lost:
+        return "its seat was lost: no heartbeat came in time, or a newer worker has its name"
+    if len(now) > len(before):
+        return "a worker left, or topics came"
+    return "a worker joined, or topics went" if len(now) < len(before) else "a worker came back, or a topic has changed"
 
 
 def _shown(partitions: Iterable[Partition]) -> str:

@@ -42,6 +42,13 @@ class Event(FaustEvent):
         self.app.engine.request_commit()
 
 
+class ContextEvent(FaustEvent):
+    """The event of a test context, where there is no commit to ask for."""
+
+    def request_commit(self) -> None:
+        """Nothing."""
+
+
 def message_of(record: Any) -> ConsumerMessage:
     """Faust's message of a fetched record."""
     return ConsumerMessage(

@@ -87,6 +87,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "broker_session_timeout": ("session_timeout", want_seconds),
     "consumer_group_instance_id": ("instance", str),
     "datadir": ("datadir", str),
+    "producer_compression_type": ("compression", lambda value: value or "none"),
     "processing_guarantee": ("processing_guarantee", _guarantee),
     "store": ("store", _store),
     "topic_partitions": ("partitions", int),

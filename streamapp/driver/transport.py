@@ -116,10 +116,16 @@ class Consumer(Service):
     def _new_producer(self, cluster: PlainCluster) -> Producer:
         settings, clock = self.app.settings, self._environment.clock
         if settings.processing_guarantee == "at_least_once":
-            return PlainProducer(cluster, limit_s=settings.transaction_timeout, clock=clock)
+            return PlainProducer(
+                cluster, limit_s=settings.transaction_timeout, compression=settings.compression, clock=clock
+            )
         name = settings.instance or getattr(self._state, "worker_id", None) or f"memory-{uuid.uuid4()}"
         return Producer(
-            cluster, f"{settings.id}-{name}", transaction_timeout_s=settings.transaction_timeout, clock=clock
+            cluster,
+            f"{settings.id}-{name}",
+            transaction_timeout_s=settings.transaction_timeout,
+            compression=settings.compression,
+            clock=clock,
         )
 
     async def subscribe(self, topics: Iterable[str]) -> None:

@@ -348,7 +348,14 @@ class Bench:
             return False
         if engine.intents is not None and not engine.intents.idle:
             return False
-        return not any(self._left(partition) for partition in engine.owners)
+        return not any(partition not in engine.owners or self._left(partition) for partition in self._consumed())
+
+    def _consumed(self) -> list[Partition]:
+        """Every partition of the topics that the worker reads; while another member is seated it does not own all."""
+        topics = {} if self._app is None or self._app.engine is None else {at.topic for at in self._app.engine.owners}
+        return [
+            Partition(topic, number) for topic in topics for number in range(self.broker.topics[topic].partition_count)
+        ]
 
     def _left(self, partition: Partition) -> bool:
         """Whether there is something in a partition that is not consumed and committed."""
@@ -364,7 +371,7 @@ class Bench:
         engine = self._app.engine if self._app is not None else None
         if engine is None or not engine.tasks:
             return f"The worker of {self.target} owned no partition after {SETTLED_WITHIN_S:g} virtual seconds."
-        left = [str(partition) for partition in engine.owners if self._left(partition)]
+        left = [str(partition) for partition in self._consumed() if self._left(partition)]
         running = [
             f"{worker.get_name()} at {unit}"
             for task in engine.tasks

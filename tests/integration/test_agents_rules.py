@@ -78,6 +78,7 @@ def test_options_of_faust_become_settings() -> None:
             "processing_guarantee": faust.types.enums.ProcessingGuarantee.AT_LEAST_ONCE,
             "store": "rocksdb://",
             "broker_commit_interval": 1.5,
+            "producer_compression_type": "zstd",
             "topic_partitions": 8,
             "timezone": None,
         },
@@ -87,6 +88,7 @@ def test_options_of_faust_become_settings() -> None:
         "broker": "a:9092,b:19092,c:9092",
         "processing_guarantee": "at_least_once",
         "store": "rocksdict",
+        "compression": "zstd",
         "commit_interval": 1.5,
         "partitions": 8,
     }

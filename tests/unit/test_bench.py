@@ -19,6 +19,7 @@ from streamapp.driver.agent import AgentEnded
 from streamapp.errors import ConfigurationError, StreamAppError
 from streamapp.testing import Bench, NotSettled
 from streamapp.testing import bench as module
+from streamapp.testing.environment import MemoryFetches
 from streamapp.testing.points import POINTS
 
 SHOP = """
@@ -367,3 +368,61 @@ def test_event_time_moves_in_every_partition(shop: str, tmp_path: Path) -> None:
         app.advance_event_time("order", "2026-03-01T09:06:00Z", like=order(0, cents=0))
         app.feed("order", order(9, "c3"), at="2026-03-01T09:00:11Z")
         assert len(app.records("order-late")) == 1
+
+
+def test_each_rebalance_has_one_line_that_says_why(app: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="streamapp.driver.consumer")
+    app.rebalance_at("K1")
+    app.feed("order", *(order(number, f"c{number}") for number in range(20)))
+    app.settle()
+    reasons = [line.split(", because ")[1] for line in caplog.messages if line.startswith("generation ")]
+    assert reasons == ["this worker joined", "a worker joined, or topics went", "a worker left, or topics came"]
+
+
+def test_a_restore_that_takes_long_says_how_far_it_is(
+    app: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.feed("order", *(order(number, f"c{number}") for number in range(200)))
+    app.settle()
+
+    async def slowly(self: Any, record_limit: int) -> Any:
+        await asyncio.sleep(3)
+        return await fetch(self, 10)
+
+    fetch = MemoryFetches.fetch
+    monkeypatch.setattr(MemoryFetches, "fetch", slowly)
+    caplog.set_level("INFO", logger="streamapp.driver.restore")
+    app.restart(empty=True)
+    progress = [line for line in caplog.messages if line.startswith("restoring: ")]
+    assert len(progress) > 3
+    assert re.fullmatch(r"restoring: [\d,]+ records, [\d,]+/s, at most [\d,]+ left", progress[0])
+    assert len(app.table("spent")) == 200
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+@pytest.mark.parametrize(
+    ("policy", "settings", "commits"),
+    [
+        ("record", {"commit_events": 1}, range(12, 14)),
+        ("time", {}, range(1, 3)),
+        ("count", {"commit_events": 4, "commit_interval": 3}, range(3, 5)),
+        ("count or time", {"commit_events": 5, "commit_interval": 0.1}, range(3, 5)),
+    ],
+)
+def test_commit_policies_mean_the_same_under_both_guarantees(
+    shop: str, guarantee: str, policy: str, settings: dict[str, Any], commits: range
+) -> None:
+    with Bench(shop, processing_guarantee=guarantee, partitions=1, **settings) as app:
+        app.feed("order", *(order(number) for number in range(12)))
+        assert app.table("spent") == {"ann": 3000}
+        assert app.count("commits") in commits, policy
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_what_a_worker_writes_is_compressed_as_the_settings_say(shop: str, compression: str) -> None:
+    with Bench(shop, compression=compression) as app:
+        app.feed("order", order(1))
+        assert app.outputs("customer-total")[0]["cents"] == 250
+        written = [b for at, log in app.broker.logs.items() if at.topic == "customer-total" for b in log.batches]
+    codecs = [int.from_bytes(batch.payload[21:23]) & 7 for batch in written if batch.payload]
+    assert codecs == [["none", "gzip", "snappy", "lz4", "zstd"].index(compression)]

@@ -122,3 +122,15 @@ async def test_a_batch_that_failed_runs_again(app: App) -> None:
         await put_all(context, [Order("1", 1), Order("2", 2)])
     assert (table[book.name, "alice", "2"].status, table[book.name, "alice", "2"].attempts) == (Status.PROCESSED, 2)
     assert attempts == [2, 2]
+
+
+async def test_asking_for_a_commit_is_possible_and_means_nothing(app: App) -> None:
+    @app.agent(app.topic("order", value_type=Order))
+    async def book(stream: Any) -> Any:
+        async for event in stream.events():
+            event.request_commit()
+            yield event.value.amount
+
+    async with book.test_context() as context:
+        await put_all(context, [Order("1", 1)])
+        assert context.results == {0: 1}
