@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from streamapp.driver.engine import Engine
+from streamapp.state import Partition as StorePartition
 from streamapp.testing import Bench, CrashMatters, crash_everywhere
 from streamapp.testing.points import POINTS
 
@@ -123,3 +125,28 @@ def test_a_scenario_that_fails_after_a_crash_is_a_difference(shop: Path) -> None
 def test_a_scenario_that_fails_by_itself_fails_as_it_is(shop: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         crash_everywhere(lambda app: 1 / 0, "shop")
+
+
+def test_state_that_is_written_before_the_commit_is_found(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Engine._commit
+
+    async def early(self: Any) -> bool:
+        for task in self.tasks:
+            store = task.stores["spent"]
+            store._storage.write(list(store.overlay.items()), None)
+        return await whole(self)
+
+    monkeypatch.setattr(Engine, "_commit", early)
+    with pytest.raises(CrashMatters, match=r"the disk of table|records in customer-total"):
+        crash_everywhere(scenario, "shop", points=["K3", "K9"], disks=["kept"])
+
+
+def test_a_restore_that_leaves_something_out_is_found(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = StorePartition.restore
+
+    def short(self: Any, records: Any, *rest: Any) -> None:
+        whole(self, list(records)[:-1], *rest)
+
+    monkeypatch.setattr(StorePartition, "restore", short)
+    with pytest.raises(CrashMatters, match="is not what its changelog says"):
+        crash_everywhere(scenario, "shop", points=["K12"], disks=["lost"])
