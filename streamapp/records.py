@@ -116,6 +116,14 @@ class PaymentResult(Event, frozen=True):
     reason: str | None
 
 
+class PaidOrder(msgspec.Struct, frozen=True):
+    """The completed payment of an order at a merchant: a row of the table `payments`."""
+
+    merchant_id: str
+    order_id: str
+    event_id: str
+
+
 class Delivery(Event, frozen=True):
     """The order to deliver what was paid for."""
 
@@ -131,6 +139,19 @@ class DeliveryStatus(Event, frozen=True):
     KEY: ClassVar[str] = "order_id"
     event_type: Literal["DELIVERY_STARTED"]
     order_id: str
+
+
+class PaymentTotal(msgspec.Struct, frozen=True):
+    """What a merchant's completed payments of one window add up to, so far or finally, whatever their currencies."""
+
+    KEY: ClassVar[str] = "merchant_id"
+    merchant_id: str
+    window_start: Time
+    window_end: Time
+    count: int
+    amount: Amount
+    revision: int
+    final: bool
 
 
 class AdClick(Event, frozen=True):
@@ -159,3 +180,16 @@ class PublisherRevenue(Event, frozen=True):
     publisher_id: str
     ad_id: str
     amount: Price
+
+
+class AdSpend(msgspec.Struct, frozen=True):
+    """What an advertiser's clicks of one window cost, so far or finally."""
+
+    KEY: ClassVar[str] = "advertiser_id"
+    advertiser_id: str
+    window_start: Time
+    window_end: Time
+    count: int
+    amount: Amount
+    revision: int
+    final: bool

@@ -104,7 +104,7 @@ CONTRACT: tuple[Declared, ...] = (
     Declared("ad-spend", config=UPSERTS),
 )
 #: Tables with a changelog, whose topic is `<app id>-<table>-changelog`.
-TABLES: tuple[str, ...] = ("balances", "payments")
+TABLES: tuple[str, ...] = ("balances", "payments", "payment_totals", "ad_spend")
 
 
 def replication(settings: Settings, brokers: int) -> int:

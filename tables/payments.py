@@ -1,8 +1,9 @@
-"""Payments that were completed: one row an order of a merchant, in the task of the merchant's partition."""
+"""Orders that were paid: one row an order of a merchant, in the task of the merchant's partition."""
 
 from __future__ import annotations
 
 from streamapp.app import app
+from streamapp.records import PaidOrder
 
-#: [merchant, order] -> event id of the payment that was completed. A list, so that no two pairs of names look alike.
-payments = app.Table("payments", help="The completed payment of each order at a merchant")
+#: `<merchant>|<order>` (`agents.payments.rules.order_key`) -> the payment. Changelog: `<app id>-payments-changelog`.
+payments = app.Table("payments", value_type=PaidOrder, help="The completed payment of each order at a merchant")

@@ -1,4 +1,4 @@
-"""Clicks into charges and revenues: whoever is charged, somebody is paid, in one transaction."""
+"""Clicks into charges and revenues: whoever is charged, somebody is paid, and the click counts in its windows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from agents.clicks import rules
 from streamapp import inbox
 from streamapp.app import app
 from streamapp.records import AdClick, AdvertiserCharge, PublisherRevenue
+from tables.ad_spend import ad_spend
 
 clicks_topic = app.topic("ad-click", value_type=AdClick)
 charges_topic = app.topic("advertiser-charge", value_type=AdvertiserCharge)
@@ -22,3 +23,4 @@ async def charge_clicks(stream: StreamT[AdClick]) -> None:
         charge, revenue = rules.charge_of(click), rules.revenue_of(click)
         await charges_topic.send(key=charge.advertiser_id, value=charge)
         await revenues_topic.send(key=revenue.publisher_id, value=revenue)
+        ad_spend.add(click.advertiser_id, click)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from streamapp.records import Delivery, Payment, PaymentResult
+from streamapp.records import Delivery, PaidOrder, Payment, PaymentResult
 
 
 class PaymentOutcome(StrEnum):
@@ -17,6 +17,14 @@ class PaymentOutcome(StrEnum):
     OVER_LIMIT = "over_limit"
     ALREADY_PAID = "already_paid"
     COMPLETED = "completed"
+
+
+def order_key(payment: Payment) -> str:
+    """The name of an order: two merchants may call theirs the same, and names may have a `|` in them."""
+    merchant = payment.merchant_id
+    if "|" in merchant or "%" in merchant:
+        merchant = merchant.replace("%", "%25").replace("|", "%7C")
+    return f"{merchant}|{payment.order_id}"
 
 
 def decide(payment: Payment, *, limit: int, paid: bool) -> PaymentOutcome:
@@ -55,3 +63,8 @@ def delivery_of(payment: Payment) -> Delivery:
         order_id=payment.order_id,
         customer_id=payment.customer_id,
     )
+
+
+def paid_by(payment: Payment) -> PaidOrder:
+    """What is kept of a completed payment."""
+    return PaidOrder(merchant_id=payment.merchant_id, order_id=payment.order_id, event_id=payment.event_id)

@@ -79,7 +79,7 @@ class Unit:
         """The amount that is not there yet if the debit, the credit or both are not."""
         return (self.amount if credit else 0) - (self.amount if debit else 0)
 
-    def same_content(self, fields: values.Transfer) -> bool:
+    def same_content(self, fields: values.Transfer, /) -> bool:
         """Whether the declared fields are equal, times as instants."""
         return (
             self.receiver.name == fields.to_account

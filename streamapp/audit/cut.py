@@ -1,9 +1,10 @@
 """The cut: how far each topic is read, and below what everything must have happened.
 
-The service may be running. So the ends are taken in the order of the flow: transfers first; once the group has
-committed past them, all their legs are written, and the end of `balances` is taken; once the group has committed
-past that, all its upserts are written, and the ends of the rest are taken. Last, the inputs' ends are taken again,
-so that every effect that was read finds its cause. An open transaction below an end is waited out, too.
+The service may be running. So the ends are taken in the order of the flow: transfers, payments and clicks first;
+once the group has committed past them, all their legs and deliveries are written, and the ends of those are taken;
+once the group has committed past them, all that follows is written, and the ends of the rest are taken. Last, the
+inputs' ends are taken again, so that every effect that was read finds its cause. An open transaction below an end is
+waited out, too.
 """
 
 from __future__ import annotations
@@ -42,20 +43,16 @@ def take(broker: Broker, topics: Topics, group: str, wait_s: float, waiting: Wai
         raise CannotTell(f"there is no topic {', '.join(missing)}. `streamapp topics apply` makes what is missing.")
     _refuse_truncated(broker, partitions)
     patience = _Patience(broker, group, time.monotonic() + wait_s, waiting)
-    transfers = patience.consumed({topics.transfer: partitions[topics.transfer]})
-    legs = patience.consumed({topics.balances: partitions[topics.balances]})
-    effects = {name: count for name, count in partitions.items() if name not in (topics.transfer, topics.balances)}
-    ends = patience.stable(effects)
-    inputs = {name: partitions[name] for name in (topics.transfer, topics.balances)}
-    ends |= {place: span.stable for place, span in broker.spans(inputs).items()}
+    cut: dict[str, dict[int, int]] = {}
+    for stage in topics.inputs:
+        for (name, number), end in patience.consumed({name: partitions[name] for name in stage}).items():
+            cut.setdefault(name, {})[number] = end
+    ends = patience.stable({name: count for name, count in partitions.items() if name not in cut})
+    ends |= {place: span.stable for place, span in broker.spans({name: partitions[name] for name in cut}).items()}
     spans: dict[str, dict[int, tuple[int, int]]] = {name: {} for name in topics.all}
     for (name, number), end in ends.items():
         spans[name][number] = (0, end)
-    return Extent(partitions, spans, Cut(_of(topics.transfer, transfers), _of(topics.balances, legs)))
-
-
-def _of(topic: str, ends: Mapping[Place, int]) -> dict[int, int]:
-    return {number: end for (name, number), end in ends.items() if name == topic}
+    return Extent(partitions, spans, Cut(cut))
 
 
 def _refuse_truncated(broker: Broker, partitions: Mapping[str, int]) -> None:

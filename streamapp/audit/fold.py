@@ -64,7 +64,7 @@ class Fold:
         for account in self._books.accounts.values():
             self._judge_refusals(account)
             for seen in account.refusals or ():
-                if seen.entries > account.entries and self._terms.cut.settled_transfer(seen.unit_at):
+                if seen.entries > account.entries and self._terms.cut.settled(self._topics.transfer, seen.unit_at):
                     text = f"saw {seen.entries} entries of {account.name}, which has {account.entries}"
                     self._accuse("rejections", "unjustified-refusal", seen.unit, text)
 
@@ -105,7 +105,7 @@ class Fold:
         """The entry's number and its place among the account's debits or credits."""
         at = packed(record.partition, record.offset)
         self._findings.examine("order", unit.timestamp_ms)
-        if upsert.entries > account.entries + 1 and record.timestamp_ms < self._terms.compacted_before_ms:
+        if upsert.entries > account.entries + 1 and self._terms.may_be_compacted(record.topic, record.timestamp_ms):
             self.compacted += 1
         elif upsert.entries != account.entries + 1:
             text = f"entries {upsert.entries} after {account.entries} of {account.name}"

@@ -7,6 +7,7 @@ Source: Austin Appleby's MurmurHash2 with Kafka's seed, as Kafka's clients use i
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 _SEED = 0x9747B28C
 _MULTIPLIER = 0x5BD1E995
@@ -27,6 +28,12 @@ def murmur2(key: bytes) -> int:
     return state ^ state >> 15
 
 
+@lru_cache(maxsize=1 << 16)
+def positive_hash(key: bytes) -> int:
+    """What Kafka divides by the number of partitions; kept, because a key comes again in several topics."""
+    return murmur2(key) & 0x7FFFFFFF
+
+
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of `key` in a topic of `partitions` partitions."""
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
+    return positive_hash(key) % partitions

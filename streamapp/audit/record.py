@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 
@@ -20,34 +20,53 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics of the transfer rules. The judge reads them whole, one after the other, in the order of `all`.
+    """The topics of the contract. The judges read them whole, one after the other, in the order of `all`.
 
-    Dead letters first, so that a bad record finds its letter when it is read; refusals before legs, so that a
-    refused transfer is known to be refused; the balances' log last, because it is folded while it is read.
+    Dead letters and late records before their source, so that a record finds its own when it is read; causes before
+    effects; refusals before legs, so that a refused transfer is known to be refused; logs of upserts last, because
+    they are folded while they are read.
     """
 
+    transfer_dlt: str = "transfer-dlt"
+    balances_dlt: str = "balances-dlt"
     transfer: str = "transfer"
     rejected: str = "transfer-rejected"
     balances: str = "balances"
     account_balances: str = "account-balances"
-    transfer_dlt: str = "transfer-dlt"
-    balances_dlt: str = "balances-dlt"
+    payment_dlt: str = "payment-dlt"
+    payment_late: str = "payment-late"
+    delivery_dlt: str = "delivery-dlt"
+    payment: str = "payment"
+    payment_result: str = "payment-result"
+    delivery: str = "delivery"
+    delivery_status: str = "delivery-status"
+    payment_totals: str = "payment-totals"
+    click_dlt: str = "ad-click-dlt"
+    click_late: str = "ad-click-late"
+    click: str = "ad-click"
+    charge: str = "advertiser-charge"
+    revenue: str = "publisher-revenue"
+    ad_spend: str = "ad-spend"
 
     @classmethod
     def prefixed(cls, prefix: str) -> Topics:
         """The contract's names with a prefix: a test's own topics."""
-        default = cls()
-        return cls(*(prefix + name for name in (
-            default.transfer, default.rejected, default.balances, default.account_balances,
-            default.transfer_dlt, default.balances_dlt,
-        )))  # fmt: skip
+        return cls(*(prefix + name for name in cls().all))
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every topic, in the order of reading."""
-        return (
-            self.transfer_dlt, self.balances_dlt, self.transfer, self.rejected, self.balances, self.account_balances,
-        )  # fmt: skip
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def inputs(self) -> tuple[tuple[str, ...], ...]:
+        """What the service consumes, in the order of the flow: the first lead to the second."""
+        return (self.transfer, self.payment, self.click), (self.balances, self.delivery)
+
+    @property
+    def upserts(self) -> tuple[str, ...]:
+        """Logs that are compacted some day."""
+        return self.account_balances, self.payment_totals, self.ad_spend
 
 
 #: A partition and an offset in one integer: positions of one partition compare as their offsets do.

@@ -9,10 +9,10 @@ from typing import Any
 
 from streamapp.audit import cut
 from streamapp.audit.broker import Broker, CannotTell
+from streamapp.audit.judge import Judge
 from streamapp.audit.record import Record, Topics
 from streamapp.audit.report import Findings, Report
-from streamapp.audit.terms import Expect, Terms
-from streamapp.audit.transfers import Judge
+from streamapp.audit.terms import Expect, Rules, Terms
 
 #: Told what is going on: a text, how much is done, how much there is (0: unknown).
 Progress = Callable[[str, int, int], None]
@@ -28,18 +28,18 @@ def audit(
     since_ms: int | None = None,
     until_ms: int | None = None,
     expect: Expect = "once",
-    inbox_retention_s: float = 7 * 86_400,
+    rules: Rules | None = None,
     wait_s: float = 10.0,
     timeout_s: float = 10.0,
     stories: int = 20,
     progress: Progress = lambda text, done, total: None,
 ) -> Report:
-    """Judge the transfers in Kafka. Never raises for what Kafka says or does not say: that is UNKNOWN.
+    """Judge transfers, payments and clicks in Kafka. Never raises for what Kafka says or does not say: that is UNKNOWN.
 
     `config` are librdkafka's settings (`bootstrap.servers`, `security.protocol`, `sasl.*`, `ssl.*`). Every topic
-    is read from its first record. `since_ms` (inclusive) and `until_ms` (exclusive) choose transfers by append
-    time: an effect is judged if its transfer is chosen, one without a transfer by its own append time, and the
-    sums always. `wait_s` bounds the wait for a service that is still consuming, `timeout_s` each of Kafka's answers.
+    is read from its first record. `since_ms` (inclusive) and `until_ms` (exclusive) choose events by append time: an
+    effect is judged if its event is chosen, one without an event by its own append time, and sums and windows always.
+    `wait_s` bounds the wait for a service that is still consuming, `timeout_s` each of Kafka's answers.
     """
     started = time.monotonic()
     topics = topics or Topics()
@@ -52,8 +52,8 @@ def audit(
             broker, topics, group, wait_s, lambda lag: progress(f"waiting for {lag:,} records to be consumed", 0, 0)
         )
         terms = Terms(
-            extent.partitions, topics, group, expect, int(inbox_retention_s * 1000), extent.cut,
-            compacted_before_ms=_compacted_before_ms(broker, topics),
+            extent.partitions, topics, group, expect, rules or Rules(), extent.cut,
+            compacted_before_ms={name: _compacted_before_ms(broker, name) for name in topics.upserts},
         )  # fmt: skip
         judge = Judge(terms, Findings(since_ms, until_ms, stories))
         read: Counter[str] = Counter()
@@ -68,9 +68,8 @@ def audit(
     return report
 
 
-def _compacted_before_ms(broker: Broker, topics: Topics) -> int:
-    """The append time up to which compaction may have removed upserts; 0 where it never does."""
-    name = topics.account_balances
+def _compacted_before_ms(broker: Broker, name: str) -> int:
+    """The append time up to which compaction may have removed upserts of a topic; 0 where it never does."""
     if "compact" not in broker.setting(name, "cleanup.policy"):
         return 0
     return int(time.time() * 1000) - int(broker.setting(name, "min.compaction.lag.ms"))

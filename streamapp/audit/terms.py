@@ -14,29 +14,33 @@ Expect: TypeAlias = Literal["once", "each"]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where "must have happened" ends, by partition; what is younger may be on its way. None: nothing is.
+    """Where "must have happened" ends, by input topic and partition; what is younger may be on its way.
 
-    Transfers below the cut were consumed before the legs' cut was taken, and legs below theirs before the
-    balances' log was: so everything below has all its effects among the records read.
+    What is below its input's cut was consumed before the ends of what it leads to were taken: so everything below has
+    all its effects among the records read. An input that is not named has nothing on its way.
     """
 
-    transfer: Mapping[int, int] | None = None
-    balances: Mapping[int, int] | None = None
+    ends: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
-    def settled_transfer(self, position: int) -> bool:
-        """Whether the transfer at this position must have its outcome."""
-        return _below(self.transfer, position)
+    def settled(self, topic: str, position: int) -> bool:
+        """Whether the record of this input at this position must have had all its effects."""
+        bounds = self.ends.get(topic)
+        if bounds is None:
+            return True
+        partition, offset = unpacked(position)
+        return offset < bounds.get(partition, 0)
 
-    def settled_leg(self, position: int) -> bool:
-        """Whether the leg at this position must have been applied."""
-        return _below(self.balances, position)
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of the service that decide outcomes; times in microseconds."""
 
-def _below(bounds: Mapping[int, int] | None, position: int) -> bool:
-    if bounds is None:
-        return True
-    partition, offset = unpacked(position)
-    return offset < bounds.get(partition, 0)
+    payment_limit: int = 10_000_000
+    window_us: int = 60_000_000
+    grace_us: int = 10_000_000
+    #: A silent partition's windows may be closed before the watermark says so.
+    closes_idle: bool = False
+    inbox_retention_ms: int = 7 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,11 @@ class Terms:
     topics: Topics = field(default_factory=Topics)
     group: str = "streamapp"
     expect: Expect = "once"
-    inbox_retention_ms: int = 7 * 86_400_000
+    rules: Rules = field(default_factory=Rules)
     cut: Cut = field(default_factory=Cut)
-    #: Compaction may have removed upserts appended before this; that is no violation, but no proof either.
-    compacted_before_ms: int = 0
+    #: Compaction may have removed upserts appended before this, by topic; that is no violation, but no proof either.
+    compacted_before_ms: Mapping[str, int] = field(default_factory=dict)
+
+    def may_be_compacted(self, topic: str, timestamp_ms: int) -> bool:
+        """Whether a record of this topic, appended then, may have been removed by compaction."""
+        return timestamp_ms < self.compacted_before_ms.get(topic, 0)

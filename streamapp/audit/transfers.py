@@ -1,60 +1,64 @@
-"""The judge of transfers: records in, violations out. Pure; knows the contract and nothing of the service.
-
-Feed it every record of each topic, topic by topic in the order of `Topics.all`, each partition in offset order,
-then ask for the `judgement`. What it keeps is one compact unit a transfer and one account a name.
-"""
+"""The judge of transfers, from the contract alone. What it keeps is one compact unit a transfer, one account a name."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
 
 from streamapp.audit import values
 from streamapp.audit.books import Account, Books, Effect, Seen, Unit
-from streamapp.audit.causes import Causes
 from streamapp.audit.dead_letters import DeadLetters, shown
 from streamapp.audit.fold import Fold, reason_to_refuse
+from streamapp.audit.intake import Form, Intake
 from streamapp.audit.record import NOWHERE, Record, packed
-from streamapp.audit.report import CHECKS, Findings, Report, Summary, Verdict
+from streamapp.audit.report import Findings, Summary
 from streamapp.audit.terms import Terms
 
 
-class Judge:
-    """Judges one history. Use it once."""
+class Transfers:
+    """Judges one history; `readers` take its records, topic after topic."""
 
-    def __init__(self, terms: Terms, findings: Findings | None = None) -> None:
+    def __init__(self, terms: Terms, findings: Findings) -> None:
         self._terms = terms
-        self._findings = found = findings or Findings()
+        self._findings = findings
         self._books = Books()
-        self._summary = Summary()
+        self.summary = Summary()
         topics, cut = terms.topics, terms.cut
-        self._fold = Fold(self._books, found, terms)
-        self._dead_transfers = DeadLetters(topics.transfer, terms.group, found, cut.settled_transfer)
-        self._dead_legs = DeadLetters(topics.balances, terms.group, found, cut.settled_leg)
-        self._causes = Causes(terms, self._books, found, self._summary, self._dead_transfers)
+        self._fold = Fold(self._books, findings, terms)
+        self._dead_transfers = DeadLetters(
+            topics.transfer, terms.group, findings, lambda at: cut.settled(topics.transfer, at)
+        )
+        self._dead_legs = DeadLetters(
+            topics.balances, terms.group, findings, lambda at: cut.settled(topics.balances, at)
+        )
+        self._intake = Intake(
+            Form(values.TRANSFER, values.transfer, lambda fields: fields.from_account), terms, findings,
+            self._dead_transfers, self.summary, self._books.last_of, self._books.open,
+        )  # fmt: skip
         self._legs_total: Counter[str] = Counter()  # by currency
-        self._readers: dict[str, Callable[[Record], None]] = {
+
+    @property
+    def readers(self) -> Mapping[str, Callable[[Record], object]]:
+        """Who reads which topic."""
+        topics = self._terms.topics
+        return {
             topics.transfer_dlt: self._dead_transfers.add,
             topics.balances_dlt: self._dead_legs.add,
-            topics.transfer: self._causes.transfer,
+            topics.transfer: self._intake.take,
             topics.rejected: self._refusal,
             topics.balances: self._leg,
             topics.account_balances: self._upsert,
         }
-        self._position = -1  # in `Topics.all`
 
-    def read(self, records: Iterable[Record]) -> None:
-        """Take in records, topic after topic in the order of `Topics.all`."""
-        order = self._terms.topics.all
-        for record in records:
-            if self._position < 0 or order[self._position] != record.topic:
-                self._turn_to(order.index(record.topic))
-            self._readers[record.topic](record)
+    @property
+    def unsettled(self) -> int:
+        """Dead letters of records the contract leaves open."""
+        return self._intake.unsettled
 
-    def _turn_to(self, position: int) -> None:
-        if position < self._position:
-            raise ValueError("topics are read in the order of Topics.all, each once")
-        self._position = position
+    @property
+    def compacted(self) -> int:
+        """Upserts that compaction has removed."""
+        return self._fold.compacted
 
     # -- effects ---------------------------------------------------------------------------------------------------
 
@@ -75,8 +79,8 @@ class Judge:
         expected = _refusal_of(unit)
         if fields[:2] + fields[3:7] + fields[9:] != expected:
             self._changed("rejections", unit, record, fields[:2] + fields[3:7] + fields[9:], expected, _REFUSAL_NAMES)
-        if self._terms.cut.settled_transfer(unit.at) and self._findings.within(unit.timestamp_ms):
-            self._summary.rejected[fields.reason] += 1
+        if self._terms.cut.settled(self._terms.topics.transfer, unit.at) and self._findings.within(unit.timestamp_ms):
+            self.summary.rejected[fields.reason] += 1
         self._fold.refusal(unit.sender, Seen(fields.entries, unit.at, fields.balance, fields.reason, at, unit))
 
     def _leg(self, record: Record) -> None:
@@ -164,8 +168,8 @@ class Judge:
 
     # -- judgement -------------------------------------------------------------------------------------------------
 
-    def judgement(self) -> Report:
-        """What is missing, the sums, and the verdict."""
+    def end(self) -> None:
+        """What is missing, and the sums."""
         self._fold.begin()
         self._fold.end()
         self._dead_transfers.end()
@@ -173,22 +177,27 @@ class Judge:
         legs_on_their_way: Counter[str] = Counter()
         upserts_on_their_way: Counter[str] = Counter()
         for unit in self._books:
-            settled = self._terms.cut.settled_transfer(unit.at)
+            settled = self._terms.cut.settled(self._terms.topics.transfer, unit.at)
             self._outcome(unit, settled=settled)
             self._applied(unit)
             if unit.posted and not settled:
                 legs_on_their_way[unit.currency] += unit.missing(unit.debit == NOWHERE, unit.credit == NOWHERE)
                 upserts_on_their_way[unit.currency] += unit.missing(not unit.debited, not unit.credited)
-        accounts = {name: account.balances for name, account in self._books.accounts.items() if account.entries}
-        totals: Counter[str] = Counter()
-        for balances in accounts.values():
-            totals.update(balances)
         self._money(self._terms.topics.balances, self._legs_total, legs_on_their_way)
-        self._money(self._terms.topics.account_balances, totals, upserts_on_their_way)
-        report = Report(Verdict.PASS, [], self._findings, self._summary, self._terms.expect)
-        report.accounts, report.totals, report.notes = accounts, dict(totals), self._notes()
-        report.verdict, report.reasons = self._verdict()
-        return report
+        self._money(self._terms.topics.account_balances, self.totals, upserts_on_their_way)
+
+    @property
+    def accounts(self) -> dict[str, dict[str, int]]:
+        """Every balance, by account and currency."""
+        return {name: account.balances for name, account in self._books.accounts.items() if account.entries}
+
+    @property
+    def totals(self) -> Counter[str]:
+        """The sum of all balances, by currency."""
+        sums: Counter[str] = Counter()
+        for balances in self.accounts.values():
+            sums.update(balances)
+        return sums
 
     def _outcome(self, unit: Unit, *, settled: bool) -> None:
         """Exactly one outcome, all of it; a young transfer may lack some, but not have too much."""
@@ -196,8 +205,8 @@ class Judge:
         if settled:
             self._findings.examine("transfers", unit.timestamp_ms)
         counted = self._findings.within(unit.timestamp_ms)
-        self._summary.in_flight += counted and not settled
-        self._summary.posted += counted and settled and whole
+        self.summary.in_flight += counted and not settled
+        self.summary.posted += counted and settled and whole
         if unit.dead:
             if refused or unit.posted:
                 self._accuse("transfers", "torn-unit", unit, "dead-lettered, and yet it had an effect")
@@ -214,14 +223,14 @@ class Judge:
 
     def _applied(self, unit: Unit) -> None:
         """Every leg that is old enough has its upsert."""
-        cut = self._terms.cut
-        debit = unit.debit != NOWHERE and not unit.debited and cut.settled_transfer(unit.at)
-        credit = unit.credit != NOWHERE and not unit.credited and cut.settled_leg(unit.credit)
+        topics, settled = self._terms.topics, self._terms.cut.settled
+        debit = unit.debit != NOWHERE and not unit.debited and settled(topics.transfer, unit.at)
+        credit = unit.credit != NOWHERE and not unit.credited and settled(topics.balances, unit.credit)
         for leg, missing in (("debit", debit), ("credit", credit)):
-            if missing and unit.timestamp_ms < self._terms.compacted_before_ms:
+            if missing and self._terms.may_be_compacted(topics.account_balances, unit.timestamp_ms):
                 self._fold.compacted += 1
             elif missing:
-                self._accuse("upserts", "missing-upsert", unit, f"no record of {self._terms.topics.account_balances} "
+                self._accuse("upserts", "missing-upsert", unit, f"no record of {topics.account_balances} "
                              f"applies its {leg}")  # fmt: skip
 
     def _money(self, topic: str, sums: Counter[str], on_their_way: Counter[str]) -> None:
@@ -232,44 +241,16 @@ class Judge:
                 name = "money-created" if excess > 0 else "money-destroyed"
                 self._findings.violate("money", name, None, f"{topic} adds up to {excess} {currency}, not to 0")
 
-    def _notes(self) -> list[str]:
-        """What a reader of the verdict should know beside it."""
-        summary, expect, notes = self._summary, self._terms.expect, []
-        if repeats := summary.duplicates + summary.conflicts:
-            how = "each is a transfer of its own" if expect == "each" else "they must have no effect"
-            notes.append(f"Records that repeat an event id of the same sender: {repeats:,}; {how} (--expect {expect}).")
-        if open_cases := self._causes.unsettled:
-            notes.append(f"Dead letters of records the contract neither allows nor forbids: {open_cases:,}.")
-        if summary.in_flight:
-            notes.append(
-                f"Transfers younger than this audit's cut, which may still miss effects: {summary.in_flight:,}."
-            )
-        return notes
-
-    def _verdict(self) -> tuple[Verdict, list[str]]:
-        """FAIL for any violation; else UNKNOWN if nothing, or less than there was, has been examined; else PASS."""
-        found, summary = self._findings, self._summary
-        if found.named:
-            return Verdict.FAIL, [f"{name}: {count:,}" for name, count in found.named.most_common()]
-        if not found.examined["transfers"] and not found.examined["dead letters"]:
-            return Verdict.UNKNOWN, ["nothing was examined: there is no transfer to judge."]
-        if self._fold.compacted:
-            name = self._terms.topics.account_balances
-            return Verdict.UNKNOWN, [
-                f"{name} has been compacted: upserts are gone, and with them the order of entries."
-            ]
-        rejected = summary.rejected.total()
-        least = {
-            "legs": 2 * summary.posted, "upserts": 2 * summary.posted, "order": 2 * summary.posted,
-            "rejections": rejected, "placement": 4 * summary.posted + rejected, "money": min(summary.posted, 1),
-            "dead letters": summary.dead_letters, "transfers": summary.posted + rejected,
-        }  # fmt: skip
-        blind = [name for name in CHECKS if found.examined[name] < least.get(name, 0)]
-        if blind:
-            return Verdict.UNKNOWN, [
-                f"the check of {name} examined {found.examined[name]:,} of {least[name]:,}." for name in blind
-            ]
-        return Verdict.PASS, []
+    def least(self) -> Iterator[tuple[str, int]]:
+        """How much each check must have examined, for a PASS to mean something."""
+        posted, rejected = self.summary.posted, self.summary.rejected.total()
+        yield "transfers", posted + rejected
+        yield "legs", 2 * posted
+        yield "upserts", 2 * posted
+        yield "order", 2 * posted
+        yield "rejections", rejected
+        yield "placement", 4 * posted + rejected
+        yield "money", min(posted, 1)
 
 
 def _leg_of(unit: Unit, *, debit: bool) -> values.Leg:

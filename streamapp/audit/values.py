@@ -97,21 +97,24 @@ _PATIENT_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_
 _LONG_INTEGER = re.compile(r"\d{4000}")
 
 
-class _Shape:
-    """Declared fields in their order, with their types; the last one is the time."""
+class Shape:
+    """Declared fields in their order, with their types; the last one is the time. `nullable`: may be null instead."""
 
-    def __init__(self, **fields: type) -> None:
+    def __init__(self, *, nullable: str = "", **fields: type) -> None:
         self.fields = fields
         self.pick = operator.itemgetter(*fields)
         self.types = tuple(fields.values())
+        self.nullable = nullable
+        #: The types of a record whose nullable field is null.
+        self.null_types = tuple(type(None) if name == nullable else kind for name, kind in fields.items())
 
 
-_TRANSFER = _Shape(event_id=str, from_account=str, to_account=str, amount=int, currency=str, occurred_at=str)
-_LEG = _Shape(
+TRANSFER = Shape(event_id=str, from_account=str, to_account=str, amount=int, currency=str, occurred_at=str)
+_LEG = Shape(
     event_id=str, transfer_id=str, leg=str, account=str, counterparty=str, amount=int, currency=str, occurred_at=str
 )
-_UPSERT = _Shape(account=str, balances=dict, entries=int, transfer_id=str, leg=str, updated_at=str)
-_REFUSAL = _Shape(
+_UPSERT = Shape(account=str, balances=dict, entries=int, transfer_id=str, leg=str, updated_at=str)
+_REFUSAL = Shape(
     event_id=str, transfer_id=str, reason=str, from_account=str, to_account=str, amount=int, currency=str, balance=int,
     entries=int, occurred_at=str,
 )  # fmt: skip
@@ -119,12 +122,12 @@ _REFUSAL = _Shape(
 
 def transfer(value: bytes | None) -> Transfer:
     """A transfer. Raises `Malformed`."""
-    return Transfer(*_fields(value, _TRANSFER))
+    return Transfer(*fields_of(value, TRANSFER))
 
 
 def leg(value: bytes | None) -> Leg:
     """A record of `balances`. Raises `Malformed`."""
-    made = Leg(*_fields(value, _LEG))
+    made = Leg(*fields_of(value, _LEG))
     if made.leg not in ("debit", "credit"):
         raise Malformed(f"leg is {made.leg!r}, not debit or credit")
     return made
@@ -132,7 +135,7 @@ def leg(value: bytes | None) -> Leg:
 
 def upsert(value: bytes | None) -> Upsert:
     """A record of `account-balances`. Raises `Malformed`."""
-    made = Upsert(*_fields(value, _UPSERT))
+    made = Upsert(*fields_of(value, _UPSERT))
     if made.leg not in ("debit", "credit"):
         raise Malformed(f"leg is {made.leg!r}, not debit or credit")
     for currency, amount in made.balances.items():
@@ -143,17 +146,21 @@ def upsert(value: bytes | None) -> Upsert:
 
 def refusal(value: bytes | None) -> Refusal:
     """A record of `transfer-rejected`. Raises `Malformed`."""
-    return Refusal(*_fields(value, _REFUSAL))
+    return Refusal(*fields_of(value, _REFUSAL))
 
 
-def _fields(value: bytes | None, shape: _Shape) -> tuple[Any, ...]:
-    """The declared fields in their order, the time as microseconds; fields that are not declared are ignored."""
+def fields_of(value: bytes | None, shape: Shape) -> tuple[Any, ...]:
+    """The declared fields in their order, the time as microseconds; fields that are not declared are ignored.
+
+    Raises `Malformed`.
+    """
     document = _document(value)
     try:
         found: tuple[Any, ...] = shape.pick(document)
     except KeyError as exc:
         raise Malformed(f"{exc.args[0]} is missing") from None
-    if tuple(map(type, found)) != shape.types:  # exactly: `true` is no integer
+    types = tuple(map(type, found))
+    if types != shape.types and types != shape.null_types:  # exactly: `true` is no integer
         raise Malformed(_wrong_type(document, shape))
     for field in found:
         if field.__class__ is int and not _SMALLEST <= field <= _LARGEST:
@@ -163,12 +170,12 @@ def _fields(value: bytes | None, shape: _Shape) -> tuple[Any, ...]:
     return *found[:-1], microseconds(found[-1])
 
 
-def _wrong_type(document: dict[str, Any], shape: _Shape) -> str:
+def _wrong_type(document: dict[str, Any], shape: Shape) -> str:
     name, kind = next((name, kind) for name, kind in shape.fields.items() if type(document[name]) is not kind)
     return f"{name} is {_short(document[name])}, not {_KINDS[kind]}"
 
 
-_KINDS = {str: "text", int: "an integer", dict: "an object"}
+_KINDS = {str: "text", int: "an integer", dict: "an object", bool: "true or false"}
 
 
 def _document(value: bytes | None) -> dict[str, Any]:
@@ -248,13 +255,13 @@ def _short(field: Any) -> str:
 # -- what the contract leaves open ---------------------------------------------------------------------------------
 
 
-def unsettled(value: bytes) -> str | None:
-    """Why the contract does not decide whether this transfer, which we can read, is good; None for nearly all.
+def unsettled(value: bytes, shape: Shape = TRANSFER) -> str | None:
+    """Why the contract does not decide whether this record, which we can read, is good; None for nearly all.
 
     Asked only of a readable record that was dead-lettered all the same.
     """
     document = _document(value)
-    if "" in _TRANSFER.pick(document):
+    if "" in shape.pick(document):
         return "an empty name"
     if not _TIME.fullmatch(document["occurred_at"]):
         return "RFC 3339, but not written in UTC with `Z`"

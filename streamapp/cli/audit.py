@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 from rich.markup import escape
@@ -12,10 +13,11 @@ from rich.progress import TaskID
 
 from streamapp import audit as oracle
 from streamapp import settings as configuration
-from streamapp.audit.report import CHECKS, VIOLATIONS, Report, Verdict
+from streamapp.audit.report import CHECKS, VIOLATIONS, Report, Tally, Verdict, WindowSummary
 from streamapp.cli import output
 from streamapp.errors import ConfigurationError
 from streamapp.ops.connection import connection_settings
+from streamapp.settings import Settings
 
 _EXIT = {Verdict.PASS: output.DONE, Verdict.FAIL: output.FAILED, Verdict.UNKNOWN: output.MISUSE}
 _LOOK = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.UNKNOWN: "bold yellow"}
@@ -25,13 +27,14 @@ _NOTE_EVERY_S = 2.0
 _HELP = """
 The independent oracle: PASS, FAIL or UNKNOWN, and why.
 
-Reads every topic of the transfers from its first record with another Kafka client than the service, recomputes legs,
-balances and rejections from the contract, and names each violation with the records involved. It changes nothing,
-joins no consumer group, and may run beside the workers.
+Reads every topic of the contract from its first record with another Kafka client than the service, recomputes from
+the contract what transfers, payments and clicks must have led to, and names each violation with the records involved.
+It changes nothing, joins no consumer group, and may run beside the workers. The limit of payments and the windows'
+size, grace and silence are taken from the settings, which must be the workers'.
 
-With `--since` and `--until` a transfer is judged if it was appended to its topic in that time, and an effect if its
-transfer was; an effect without a transfer by its own append time. Balances are always folded from the beginning, and
-the sums over all accounts always count.
+With `--since` and `--until` an event is judged if it was appended to its topic in that time, and an effect if its event
+was; an effect without an event by its own append time. Balances are always folded from the beginning; the sums over all
+accounts and the windows always count.
 
 Exit code 0: PASS; 1: FAIL; 2: UNKNOWN (nothing examined, no broker, the workers not finished, an open transaction).
 
@@ -44,15 +47,13 @@ def register(app: typer.Typer) -> None:
 
     @app.command(name="audit", help=_HELP)
     def command(
-        since: Annotated[
-            str, typer.Option(metavar="TIME", help="Judge transfers appended at or after; RFC 3339.")
-        ] = "",
-        until: Annotated[str, typer.Option(metavar="TIME", help="Judge transfers appended before; RFC 3339.")] = "",
+        since: Annotated[str, typer.Option(metavar="TIME", help="Judge events appended at or after; RFC 3339.")] = "",
+        until: Annotated[str, typer.Option(metavar="TIME", help="Judge events appended before; RFC 3339.")] = "",
         expect: Annotated[
             str,
             typer.Option(
                 metavar="once|each",
-                help="What a repeated event id means: once: no second effect (the inbox); each: a transfer of its own.",
+                help="What a repeated event id means: once: no second effect (the inbox); each: an event of its own.",
             ),
         ] = "once",
         wait: Annotated[
@@ -76,7 +77,7 @@ def register(app: typer.Typer) -> None:
                 since_ms=since_ms,
                 until_ms=until_ms,
                 expect="each" if expect == "each" else "once",
-                inbox_retention_s=settings.inbox_retention,
+                rules=rules_of(settings),
                 wait_s=wait,
                 stories=stories,
                 progress=watch.tell,
@@ -86,6 +87,17 @@ def register(app: typer.Typer) -> None:
         else:
             show(report)
         raise typer.Exit(_EXIT[report.verdict])
+
+
+def rules_of(settings: Settings) -> oracle.Rules:
+    """What the settings decide of the outcomes."""
+    return oracle.Rules(
+        payment_limit=settings.payment_limit,
+        window_us=round(settings.window_size * 1_000_000),
+        grace_us=round(settings.window_grace * 1_000_000),
+        closes_idle=settings.window_idle > 0,
+        inbox_retention_ms=round(settings.inbox_retention * 1000),
+    )
 
 
 def _milliseconds(option: str, text: str) -> int | None:
@@ -156,23 +168,72 @@ def _line(text: str, style: str | None = None) -> None:
 
 
 def _summary(report: Report) -> Any:
-    made, summary = output.table("transfers", "count "), report.summary
-    made.add_row("in", f"{summary.records_in:,}")
-    made.add_row("posted", f"{summary.posted:,}")
+    """What came in and what became of it; of what did not come in, nothing."""
+    made = output.table("events", "count ")
+    for rows in (_transfers(report), _payments(report), _clicks(report)):
+        for name, count in rows:
+            made.add_row(escape(name), f"{count:,}")
+    return made
+
+
+_Rows: TypeAlias = Iterator[tuple[str, int]]
+
+
+def _transfers(report: Report) -> _Rows:
+    summary = report.summary
+    if not summary.records_in:
+        return
+    yield "transfers in", summary.records_in
+    yield "  posted", summary.posted
     for reason, count in sorted(summary.rejected.items()):
-        made.add_row(escape(f"rejected {reason}"), f"{count:,}")
+        yield f"  rejected {reason}", count
+    yield from _tally(summary)
+    yield "  accounts", len(report.accounts)
+    for currency, total in sorted(report.totals.items()):
+        yield f"  sum of all balances, {currency}", total
+
+
+def _payments(report: Report) -> _Rows:
+    summary = report.payments
+    if not summary.records_in:
+        return
+    yield "payments in", summary.records_in
+    yield "  completed", summary.completed
+    for reason, count in sorted(summary.declined.items()):
+        yield f"  declined {reason}", count
+    yield from _tally(summary)
+    yield "  deliveries started", summary.started
+    yield from _windows("payment-totals", report.totals_by_window)
+
+
+def _clicks(report: Report) -> _Rows:
+    summary = report.clicks
+    if not summary.records_in:
+        return
+    yield "clicks in", summary.records_in
+    yield "  charged and paid", summary.clicks
+    yield "  charged and paid, minor units", summary.amount
+    yield from _tally(summary)
+    yield from _windows("ad-spend", report.spend_by_window)
+
+
+def _tally(tally: Tally) -> _Rows:
     for name, count in (
-        ("duplicates in the input", summary.duplicates),
-        ("conflicts in the input", summary.conflicts),
-        ("dead letters", summary.dead_letters),
-        ("in flight", summary.in_flight),
+        ("duplicates in the input", tally.duplicates),
+        ("conflicts in the input", tally.conflicts),
+        ("dead letters", tally.dead_letters),
+        ("in flight", tally.in_flight),
     ):
         if count:
-            made.add_row(name, f"{count:,}")
-    made.add_row("accounts", f"{len(report.accounts):,}")
-    for currency, total in sorted(report.totals.items()):
-        made.add_row(escape(f"sum of all balances, {currency}"), f"{total:,}")
-    return made
+            yield f"  {name}", count
+
+
+def _windows(log: str, windows: WindowSummary) -> _Rows:
+    yield f"  windows in {log}", windows.windows
+    yield "  of them final", windows.final
+    yield "  sum of the finals, minor units", windows.amount
+    if windows.late:
+        yield "  late records", windows.late
 
 
 def _checks(report: Report) -> Any:
@@ -210,4 +271,15 @@ def _sentence(report: Report) -> str:
     if report.verdict is Verdict.FAIL:
         total = found.named.total()
         return f"{total:,} violation{'s' if total > 1 else ''}: {', '.join(report.reasons)} ({spent})"
-    return f"{found.examined['transfers']:,} transfers judged, each exactly once ({spent})"
+    judged = [f"{found.examined[name]:,} {name}" for name, _ in _judged(report)]
+    return f"{_listed(judged) or 'dead letters'} judged, each exactly once ({spent})"
+
+
+def _judged(report: Report) -> list[tuple[str, int]]:
+    """The kinds of events there were."""
+    kinds = (("transfers", report.summary), ("payments", report.payments), ("clicks", report.clicks))
+    return [(name, tally.records_in) for name, tally in kinds if tally.records_in]
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamapp import settings as settings_
 from streamapp.audit import Report, Topics, audit
-from streamapp.topics import spec
+from streamapp.topics import specs
 
 ROOT = Path(__file__).parents[2]
 #: Longer than anything here takes, on a loaded machine too.
@@ -114,11 +114,13 @@ class Service:
             worker.kill()
 
     def create_topics(self, partitions: int = PARTITIONS) -> None:
-        """The inputs, so that they can be fed before a worker has made them."""
+        """The contract's topics, so that they can be fed before a worker runs, with their leaders elected."""
         settings = settings_.Settings(broker=self.bootstrap, id=self.id, partitions=partitions)
-        inputs = (spec(settings, 1, name) for name in (self.topics.transfer, self.topics.balances))
-        for it in inputs:
-            self.create(it.name, partitions, **it.config)
+        declared = {it.name: it for it in specs(settings, 1)}
+        wanted = (declared[name.removeprefix(f"{self.id}-")] for name in self.topics.all)
+        made = [NewTopic(f"{self.id}-{it.name}", partitions, 1, config=dict(it.config)) for it in wanted]
+        for answer in self.admin.create_topics(made).values():
+            answer.result(BOUND_S)
 
     def create(self, topic: str, partitions: int = PARTITIONS, **config: str) -> None:
         """A topic, its leaders elected."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from agents.clicks.agent import charge_clicks
@@ -55,9 +56,13 @@ async def decided(*wishes: Payment) -> list[tuple[str, str | None]]:
 
 async def test_a_completed_payment_is_one_result_one_delivery_and_one_row() -> None:
     assert await decided(payment()) == [("PAYMENT_COMPLETED", None)]
-    assert [(sent.topic, sent.key) for sent in app.outputs] == [("payment-result", "o-1"), ("delivery", "o-1")]
+    assert [(sent.topic, sent.key) for sent in app.outputs] == [
+        ("payment-result", "o-1"),
+        ("payment-totals", "shop|2026-01-31T12:00:00Z"),
+        ("delivery", "o-1"),
+    ]
     assert app.outputs.of("delivery") == [delivery_of(payment())]
-    assert payments[["shop", "o-1"]] == "p-1"
+    assert payments["shop|o-1"].event_id == "p-1"
 
 
 async def test_a_declined_payment_starts_nothing_and_leaves_the_order_open() -> None:
@@ -87,6 +92,27 @@ async def test_a_repeat_is_no_second_payment_and_a_conflict_is_refused() -> None
             await context.put(payment(amount=501), key="shop")
 
 
+async def test_completed_payments_add_up_in_windows_and_declined_ones_only_move_the_watermark() -> None:
+    minute = [payment("p-1", "o-1", amount=5), payment("p-2", "o-2", amount=7), payment("p-3", "o-3", amount=0)]
+    later = payment("p-4", "o-4", amount=0), payment("p-5", "o-5", amount=9)
+    late = msgspec.structs.replace(payment("p-6", "o-6", amount=1), occurred_at=TIME)
+    moved = [msgspec.structs.replace(it, occurred_at="2026-01-31T12:01:10Z") for it in later]
+    await decided(*minute, *moved, late)
+    totals = [(it.window_start[11:16], it.count, it.amount, it.revision, it.final) for it in totals_sent()]
+    assert totals == [
+        ("12:00", 1, 5, 1, False),
+        ("12:00", 2, 12, 2, False),
+        ("12:00", 2, 12, 3, True),  # a minute and the grace have passed, by a payment that was declined
+        ("12:01", 1, 9, 1, False),
+    ]
+    assert app.outputs.of("payment-late") == [late]
+    assert [it.reason for it in app.outputs.of("payment-result")][-1] is None, "late for its window, and yet paid"
+
+
+def totals_sent() -> list[Any]:
+    return list(app.outputs.of("payment-totals"))
+
+
 async def test_a_delivery_is_started_once() -> None:
     delivery = delivery_of(payment())
     async with asyncio.timeout(10), start_deliveries.test_context() as context:
@@ -100,7 +126,10 @@ async def test_a_click_charges_and_pays_once() -> None:
         for _ in range(2):
             await context.put(click(), key="adv")
     sent: list[tuple[str, Any, Any]] = [(it.topic, it.key, it.value) for it in app.outputs]
-    assert sent == [
+    assert sent[:2] == [
         ("advertiser-charge", "adv", charge_of(click())),
         ("publisher-revenue", "pub", revenue_of(click())),
     ]
+    starts = [f"2026-01-31T{minute}:00Z" for minute in ("11:56", "11:57", "11:58", "11:59", "12:00")]
+    assert [(topic, key) for topic, key, _ in sent[2:]] == [("ad-spend", f"adv|{start}") for start in starts]
+    assert {(it.count, it.amount, it.revision, it.final) for _, _, it in sent[2:]} == {(1, 7, 1, False)}

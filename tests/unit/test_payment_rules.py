@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.deliveries.rules import status_of
-from agents.payments.rules import PaymentOutcome, decide, delivery_of, result_of
+from agents.payments.rules import PaymentOutcome, decide, delivery_of, order_key, result_of
 from streamapp.records import Payment
 
 LIMIT = 10_000_000
@@ -66,3 +66,16 @@ def test_a_completed_payment_starts_one_delivery_and_that_has_one_status(
         "order_id": order,
         "occurred_at": "2026-01-31T12:00:00Z",
     }
+
+
+NAMES = st.text("|%7C25a\u20ac", max_size=5)
+
+
+@given(NAMES, NAMES, NAMES, NAMES)
+def test_no_two_orders_have_one_name(merchant: str, order: str, other_merchant: str, other_order: str) -> None:
+    one, other = (
+        payment(merchant_id=merchant, order_id=order),
+        payment(merchant_id=other_merchant, order_id=other_order),
+    )
+    same = (merchant, order) == (other_merchant, other_order)
+    assert (order_key(one) == order_key(other)) is same

@@ -60,6 +60,8 @@ def test_the_topics_are_those_of_the_contract() -> None:
         "ad-click-late",
         "shop-balances-changelog",
         "shop-payments-changelog",
+        "shop-payment_totals-changelog",
+        "shop-ad_spend-changelog",
         "shop-inbox-changelog",
     ]
     assert {spec.config["message.timestamp.type"] for spec in wanted.values()} == {"LogAppendTime"}
@@ -67,7 +69,8 @@ def test_the_topics_are_those_of_the_contract() -> None:
     assert {spec.partitions for spec in wanted.values()} == {4}
     compacted = {name for name, spec in wanted.items() if spec.config["cleanup.policy"] == "compact"}
     upserts = {"account-balances", "payment-totals", "ad-spend"}
-    assert compacted == {*upserts, "shop-balances-changelog", "shop-payments-changelog"}
+    tables = ("balances", "payments", "payment_totals", "ad_spend")
+    assert compacted == {*upserts, *(f"shop-{table}-changelog" for table in tables)}
     assert wanted["shop-inbox-changelog"].config["cleanup.policy"] == "compact,delete"
     assert {wanted[name].config["min.compaction.lag.ms"] for name in upserts} == {str(7 * 24 * 3600 * 1000)}
 

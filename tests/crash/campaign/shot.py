@@ -15,7 +15,7 @@ from campaign.catalogue import Point, Way
 from campaign.cluster import Cluster, Feed
 from campaign.transfers import transfers
 from campaign.worker import SESSION_TIMEOUT_S, Worker, wait_until
-from streamapp.audit import audit
+from streamapp.audit import Rules, audit
 
 #: Input of a shot, how much of it lies there before the first worker and comes behind the fault, and the rate.
 TRANSFERS, BEFOREHAND, BEHIND, PER_SECOND = 500, 90, 120, 250.0
@@ -219,7 +219,7 @@ class Shot:
             {"bootstrap.servers": self._cluster.bootstrap},
             group=self._app,
             wait_s=CONSUMED_S,
-            inbox_retention_s=self._point.inbox_retention_s or 7 * 86_400,
+            rules=Rules(inbox_retention_ms=1000 * (self._point.inbox_retention_s or 7 * 86_400)),
         )
         self.result.audit = str(report.verdict)
         if report.verdict != "PASS":
