@@ -12,6 +12,7 @@ import msgspec
 from streamapp import settings as settings_
 from streamapp.codec import Codec
 from streamapp.driver.agent import Agent
+from streamapp.driver.assignor import Assignor
 from streamapp.driver.boot import SCHEME, EngineApp
 from streamapp.driver.event import ContextEvent
 from streamapp.driver.options import adopt
@@ -40,7 +41,7 @@ class App(EngineApp):
         self.settings = settings
         #: Topics named in this app, with the partition count asked for; the worker creates missing ones.
         self.declared_topics: dict[str, int | None] = {}
-        self._partition_of = Partitioner()
+        self.partition_of = Partitioner()
         super().__init__(self.settings.id, **{**_faust_options(self.settings), **adopted.options})
         self.refusals += adopted.problems
         self._says_what_to_discover = "autodiscover" in adopted.options
@@ -48,7 +49,7 @@ class App(EngineApp):
     def topic(self, *topics: str, value_type: Any = None, schema: Any = None, **options: Any) -> Any:
         """A topic. `value_type` may be a `msgspec.Struct`, whose bad records then go to `<topic>-dlt`."""
         if isinstance(value_type, type) and issubclass(value_type, msgspec.Struct):
-            schema = RecordSchema(Codec(value_type), self._partition_of)
+            schema = RecordSchema(Codec(value_type), self.partition_of)
             value_type = None
         self.declared_topics.update(dict.fromkeys(topics, options.get("partitions")))
         return super().topic(*topics, value_type=value_type, schema=schema, **options)
@@ -92,6 +93,7 @@ _CLASSES: dict[str, type] = {
     "Table": Table,
     "Stream": Stream,
     "TableManager": TableManager,
+    "PartitionAssignor": Assignor,
 }
 
 

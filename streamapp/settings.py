@@ -131,7 +131,7 @@ def _contradictions(settings: Settings) -> list[str]:
             f"{PREFIX}COMMIT_INTERVAL={settings.commit_interval:g} leaves no room in {PREFIX}TRANSACTION_TIMEOUT="
             f"{settings.transaction_timeout:g}. Commit at least three times as often as transactions time out."
         )
-    if not _is_loopback(settings.web_host) and settings.web_token is None:
+    if not is_loopback(settings.web_host) and settings.web_token is None:
         problems.append(
             f"{PREFIX}WEB_HOST={settings.web_host} is reachable from outside. Set {PREFIX}WEB_TOKEN, or use 127.0.0.1."
         )
@@ -149,7 +149,8 @@ def _contradictions(settings: Settings) -> list[str]:
     return problems
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address or name is this machine's own, so that nobody else reaches it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -100,6 +101,7 @@ def _judged(settings: Settings, data_dir: Path, limit: int | None, running: cont
     log = data_dir / "worker.log"
     worker = running.enter_context(_worker(settings, log))
     _say(f"worker started, process {worker.pid}, log {log}")
+    _say(f"its page: {_page(worker, log)}/tables")
     began = time.monotonic()
     _feed(settings, limit)
     _process(settings, worker, log)
@@ -160,6 +162,18 @@ def _worker(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
                 output.note("the worker did not stop in time and is killed; what was not committed runs again")
                 process.kill()
                 process.wait()
+
+
+def _page(worker: subprocess.Popen[bytes], log: Path) -> str:
+    """Where the worker's views answer; it says so as soon as it listens."""
+    give_up = time.monotonic() + _STALLED_S
+    while (said := re.search(r"views at (http://[^\s\"]+)", log.read_text(errors="replace"))) is None:
+        if worker.poll() is not None:
+            raise StreamAppError(f"The worker ended with code {worker.returncode}. {_last_words(log)}")
+        if time.monotonic() > give_up:
+            raise StreamAppError(f"The worker did not begin. {_last_words(log)}")
+        time.sleep(_POLL_S)
+    return said[1]
 
 
 def _feed(settings: Settings, limit: int | None) -> None:

@@ -27,6 +27,12 @@ def register(app: typer.Typer) -> None:
         instance: Annotated[
             str | None, typer.Option(help="Stable name of this worker; STREAMAPP_INSTANCE is the same.")
         ] = None,
+        web_port: Annotated[
+            int | None, typer.Option(min=0, max=65535, help="Port of the views; STREAMAPP_WEB_PORT is the same.")
+        ] = None,
+        without_web: Annotated[
+            bool, typer.Option("--without-web", help="No views: no health, no metrics, no tables over HTTP.")
+        ] = False,
         wait: Annotated[
             float, typer.Option(min=0, metavar="SECONDS", help="Wait so long for a broker to answer.")
         ] = 60.0,
@@ -35,7 +41,7 @@ def register(app: typer.Typer) -> None:
         """Run one worker until SIGTERM or Ctrl-C, which drain it: running events finish and are committed.
 
         It ends within 20 s of the signal; what could not be committed by then runs again elsewhere, and the exit code
-        is 1.
+        is 1. Its views (health, metrics, tables) are on 127.0.0.1, at port 6066 or the next free one.
 
         Example: `streamapp worker --instance worker-1`
         """
@@ -44,10 +50,12 @@ def register(app: typer.Typer) -> None:
             raise typer.BadParameter(
                 f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level"
             )
-        raise typer.Exit(_work(target, instance, wait, number))
+        raise typer.Exit(_work(target, instance, web_port, without_web, wait, number))
 
 
-def _work(target: str | None, instance: str | None, wait: float, level: int) -> int:
+def _work(
+    target: str | None, instance: str | None, web_port: int | None, without_web: bool, wait: float, level: int
+) -> int:
     # Faust is slow to import, and the other commands do not need it.
     from streamapp import settings
     from streamapp.app import App, use
@@ -58,7 +66,15 @@ def _work(target: str | None, instance: str | None, wait: float, level: int) -> 
     app = use(App(settings=loaded)) if target is None else _imported(target, instance)
     app.broker_patience_s = wait
     output.note(f"worker of {app.settings.id} on {app.settings.broker}")
-    return asyncio.run(work(app))
+    return asyncio.run(work(app) if without_web else _serve_and_work(app, web_port))
+
+
+async def _serve_and_work(app: Any, port: int | None) -> int:
+    from streamapp.driver.process import work
+    from streamapp.web.server import serving
+
+    async with serving(app, port):
+        return await work(app)
 
 
 def _imported(target: str, instance: str | None) -> Any:

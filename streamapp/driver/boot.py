@@ -24,6 +24,7 @@ from streamapp.driver.environment import Environment
 from streamapp.driver.inbox import InboxTable
 from streamapp.driver.outputs import Outputs
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
+from streamapp.driver.views import Views
 from streamapp.driver.windows import WindowedTable
 from streamapp.errors import ConfigurationError
 from streamapp.types import Partition
@@ -35,6 +36,9 @@ TRANSPORTS.aliases[SCHEME] = "streamapp.driver.transport:Transport"
 _WHERE_ROWS_ARE = "keep a Table, and look its rows up where they are: group_by() the events to the table's key"
 
 
+_VIEWS_INSTEAD = "Use /tables/<table>/<key> of `streamapp worker`, which any worker answers."
+
+
 class BootStrategy(FaustBootStrategy):
     """Faust's services; the tables are the engine's."""
 
@@ -44,6 +48,10 @@ class BootStrategy(FaustBootStrategy):
 
     def tables(self) -> Iterable[Any]:
         return [self.app.tables]
+
+    def web_server(self) -> Iterable[Any]:
+        """None: `faust worker` would show what is not committed, to everybody."""
+        return []
 
 
 class EngineApp(faust.App):
@@ -57,6 +65,10 @@ class EngineApp(faust.App):
     engine: Engine | None = None
     #: Where it runs; None: real Kafka, as the settings say.
     environment: Environment | None = None
+    #: What outsiders may see of it, set while it is connected.
+    views: Views | None = None
+    #: Where its views answer; None where there are none.
+    views_address: str | None = None
     #: Why the worker ended, if it was an error.
     failure: BaseException | None = None
     #: Seconds a worker waits at its start for a broker to answer.
@@ -240,6 +252,27 @@ class EngineApp(faust.App):
 
     def SetGlobalTable(self, name: str, **options: Any) -> Any:  # noqa: N802
         return self._refused_table(name, "SetGlobalTable", _WHERE_ROWS_ARE, options)
+
+    # --- pages that would show what is not committed
+
+    def worker_init_post_autodiscover(self) -> None:
+        """Faust's, without its web server."""
+        self.on_worker_init.send()
+
+    @property
+    def web_server_url(self) -> Any:
+        """For the banner of `faust worker`."""
+        return "none; `streamapp worker` has one"
+
+    def page(self, path: str, **_: Any) -> Any:
+        """Refused."""
+        self.refuse(f"The page {path} is not served: Faust's pages show what is not committed. {_VIEWS_INSTEAD}")
+        return lambda view: view
+
+    def table_route(self, table: Any, **_: Any) -> Any:
+        """Refused."""
+        self.refuse(f"table_route of {table.name} would show what is not committed. {_VIEWS_INSTEAD}")
+        return lambda view: view
 
     def _refused_table(self, name: str, kind: str, instead: str, options: dict[str, Any]) -> Any:
         self.refuse(f"{kind} {name} is not possible exactly once. Instead: {instead}.")

@@ -81,11 +81,12 @@ class GroupConsumer:
 
     def at_end(self, partition: Partition) -> bool:
         """Whether the last fetch of an assigned partition found nothing more; False while that is not known."""
-        position = self.position(partition)
-        if position is None:
-            return False
-        end = self._member.end(partition)
-        return end is not None and position >= end
+        position, end = self.position(partition), self.end(partition)
+        return position is not None and end is not None and position >= end
+
+    def end(self, partition: Partition) -> int | None:
+        """The high watermark of an assigned partition, as the last fetch saw it."""
+        return self._member.end(partition) if partition in self._member.assignment() else None
 
     def answered(self, partition: Partition) -> int | None:
         """A mark of the last fetch that was answered for an assigned partition: its time, to be compared only."""

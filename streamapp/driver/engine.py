@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from streamapp.clock import Clock
+from streamapp.driver.commits import Commits
 from streamapp.driver.failure import brief, replace_by_dead_letter
 from streamapp.driver.gate import Gate
 from streamapp.driver.intents import Intents
@@ -61,6 +62,9 @@ class Consumer(Protocol):
     def answered(self, partition: Partition) -> int | None:
         """A mark of the last fetch that was answered for the partition; another one for each answer."""
 
+    def end(self, partition: Partition) -> int | None:
+        """The high watermark as the last fetch saw it."""
+
 
 class Engine:
     """See the module. One event loop; every method that is not async is called from it."""
@@ -87,6 +91,7 @@ class Engine:
         self.over = False
         #: Counted by name for metrics and for the operator's page of errors.
         self.counts: dict[str, int] = {}
+        self.commits = Commits(clock)
         #: Runs what events want done after their commit; None where no handler is registered.
         self.intents: Intents | None = None
         #: Runs of timers, whose sends go with the commits.
@@ -163,6 +168,7 @@ class Engine:
     def _set_due_time(self) -> None:
         interval = self._settings.commit_interval
         self._due_at = self._clock.monotonic() + interval
+        self.commits.due(self._due_at)
         asyncio.get_running_loop().call_later(interval, self._timer)
 
     def _timer(self) -> None:
@@ -214,6 +220,7 @@ class Engine:
                 return False
             self._barriers_missed = 0
             if not self._finished:
+                self.commits.settled()
                 self._open()
                 return True
             return await self._commit()
@@ -234,6 +241,7 @@ class Engine:
         return why
 
     async def _commit(self) -> bool:
+        began = self._clock.monotonic()
         offsets = self._offsets()
         stores = {
             Partition(self.changelogs[table], task.number): store
@@ -274,6 +282,7 @@ class Engine:
             logger.warning("partitions lost: %s", exc)
             await self._drop()
             return False
+        self.commits.made(began)
         self.count("commits")
         self.count("events", self._finished)
         self._finished = 0
@@ -331,6 +340,7 @@ class Engine:
         self.tasks = tasks
         self.owners = {partition: task for task in tasks for partition in task.offsets}
         self.committed = {partition: offset for task in tasks for partition, offset in task.offsets.items()}
+        self.commits.caught_up()
         if self.intents is not None:
             self.intents.begin(tasks)
         self._open()
@@ -387,3 +397,4 @@ class Engine:
         self._finished = 0
         self._due_at = float("inf")
         self._due.clear()
+        self.commits.settled()

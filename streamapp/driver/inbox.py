@@ -29,6 +29,7 @@ from streamapp.delivery.inbox import (
     mark_key,
     packed_mark,
 )
+from streamapp.driver.table_view import InboxView
 from streamapp.driver.tables import Table
 from streamapp.driver.unit import Unit
 from streamapp.errors import ConfigurationError, RecordError
@@ -161,6 +162,10 @@ class InboxTable(Table):
         """(agent, record key, event id...)."""
         agent, record_key, *event_id = key
         return mark_key(agent, None if record_key is None else record_key.encode(), event_id)
+
+    def view(self) -> InboxView:
+        """How the marks are shown to readers outside."""
+        return InboxView(self)
 
 
 def one_count(counts: Mapping[str, int]) -> int:

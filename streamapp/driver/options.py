@@ -92,6 +92,8 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "store": ("store", _store),
     "topic_partitions": ("partitions", int),
     "topic_replication_factor": ("replication_factor", int),
+    "web_host": ("web_host", str),
+    "web_port": ("web_port", int),
 }
 
 #: Values that ask for what is done anyway.

@@ -15,7 +15,7 @@ from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Environment
 from streamapp.driver.inbox import InboxTable
 from streamapp.driver.intents import Intents
-from streamapp.driver.restore import restore_stores
+from streamapp.driver.restore import Restoring, restore_stores
 from streamapp.driver.route import TopicRoute
 from streamapp.driver.state_directory import State
 from streamapp.driver.task import Task
@@ -35,6 +35,7 @@ class Preparation:
     def __init__(self, app: Any, engine: Engine, cluster: Cluster, state: State, environment: Environment) -> None:
         #: Topics the worker reads; those without a partition here are looked at, too.
         self.subscribed: list[str] = []
+        self.restoring = Restoring()
         self._app = app
         self._engine = engine
         self._cluster = cluster
@@ -143,7 +144,9 @@ class Preparation:
                     owner[log] = (task, table)
         for log in self._stores.keys() - wanted.keys():
             self._stores.pop(log).close()
-        await restore_stores(wanted, self._state, self._cluster, self._environment, self._stores, retentions_s)
+        await restore_stores(
+            wanted, self._state, self._cluster, self._environment, self._stores, retentions_s, self.restoring
+        )
         for log, store in self._stores.items():
             task, table = owner[log]
             task.stores[table] = store

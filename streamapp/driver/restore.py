@@ -22,6 +22,16 @@ _PROGRESS_EVERY_S = 2.0
 _FETCH_RECORDS = 20_000
 
 
+class Restoring:
+    """How far the restores of this worker are: changelog records, as they are written into the stores."""
+
+    def __init__(self) -> None:
+        #: Of every restore since the worker began.
+        self.restored = 0
+        #: Offsets still to be read, at most; 0 when nothing is being restored.
+        self.remaining = 0
+
+
 class ChangelogReader:
     """Reads changelog partitions, committed records only, straight into the stores."""
 
@@ -59,6 +69,7 @@ async def restore_stores(
     environment: Environment,
     stores: dict[Partition, StorePartition],
     retentions_s: Mapping[str, int],
+    restoring: Restoring,
 ) -> None:
     """Bring `stores` (by changelog partition) to hold those of `wanted`, open and complete.
 
@@ -83,7 +94,10 @@ async def restore_stores(
     if due:
         timed = due.keys() & kept_s.keys()
         newest_s = await newest_append_times(cluster, timed, clock=clock) if timed else {}
-        await _read(due, stores, newest_s, cluster, environment)
+        try:
+            await _read(due, stores, newest_s, cluster, environment, restoring)
+        finally:
+            restoring.remaining = 0
 
 
 def _refuse_a_truncated_changelog(log: Partition, plan: RestorePlan, checkpoint: int | None) -> None:
@@ -107,8 +121,11 @@ async def _read(
     newest_s: Mapping[Partition, int],
     cluster: Cluster,
     environment: Environment,
+    restoring: Restoring,
 ) -> None:
     clock = environment.clock
+    before = restoring.restored
+    restoring.remaining = sum(plan.record_count for plan in due.values())
     began = last = clock.monotonic()
     total = sum(plan.record_count for plan in due.values())
     restored = 0
@@ -116,6 +133,7 @@ async def _read(
     def on_progress(progress: Progress) -> None:
         nonlocal last, restored
         now, restored = clock.monotonic(), progress.restored
+        restoring.restored, restoring.remaining = before + progress.restored, progress.remaining
         if now - last >= _PROGRESS_EVERY_S:
             last = now
             rate = progress.restored / (now - began)

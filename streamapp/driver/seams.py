@@ -18,6 +18,8 @@ SEAMS: dict[str, tuple[str, ...]] = {
         "_on_error",
         "_slurp",
     ),
+    # The URL in what a member says of itself.
+    "faust.assignor.partition_assignor:PartitionAssignor": ("_url",),
     # Where Faust calls the app.
     "faust.app.base:App": (
         "_consumer",

@@ -17,9 +17,11 @@ import msgspec
 from faust.tables.manager import TableManager as FaustTableManager
 
 from streamapp.codec import Codec
+from streamapp.driver.table_view import TableView
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 from streamapp.driver.upserts import Upserts
 from streamapp.driver.window_declaration import milliseconds
+from streamapp.driver.window_view import WindowView
 from streamapp.driver.windows import WindowedTable
 from streamapp.errors import ConfigurationError
 from streamapp.state import Identity, MemoryState
@@ -62,6 +64,10 @@ class Table(faust.Table):
     def changelog_topic_name(self) -> str:
         """Faust's name of the changelog: `<app id>-<table>-changelog`."""
         return self._changelog_topic_name()
+
+    def view(self) -> TableView:
+        """How the table is shown to readers outside."""
+        return TableView(self) if self.windowed is None else WindowView(self.windowed)
 
     # --- bytes
 

@@ -30,6 +30,7 @@ from streamapp.driver.kafka import KafkaEnvironment
 from streamapp.driver.preparation import Preparation
 from streamapp.driver.state_directory import State
 from streamapp.driver.topic_setup import create, create_missing
+from streamapp.driver.views import Views
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.patience import Patience
 from streamapp.eos.plain import PlainCluster, PlainProducer
@@ -97,6 +98,7 @@ class Consumer(Service):
             self._member, engine, environment.clock, prepare=self._preparation.prepare, crash=self.end
         )
         app.engine = engine
+        app.views = Views(app, engine, cluster, self._preparation)
 
     async def _connected(self, environment: Environment) -> PlainCluster:
         """A connection to the cluster; a broker that is still starting is waited for, and a line says so."""
@@ -223,7 +225,7 @@ class Consumer(Service):
             await self._cluster.close()
         if self._state is not None:
             self._state.close()
-        self.app.engine = None
+        self.app.engine = self.app.views = None
 
     def end(self, exc: BaseException) -> None:
         """End the worker with an error; the first one is the reason."""

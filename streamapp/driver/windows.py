@@ -224,7 +224,7 @@ class WindowedTable(WindowDeclaration):
         """As `windows`, from rows that somebody else has opened."""
         raw = self.table.key_bytes(key)
         return [
-            self._shown(window, row, final)
+            self.shown(window, row, final)
             for kind, final in ((KEPT, True), (OPEN, False))
             for window, row in windows_of(rows, kind, raw)
         ]
@@ -237,9 +237,15 @@ class WindowedTable(WindowDeclaration):
         """As `items`, from rows that somebody else has opened."""
         for kind, final in ((KEPT, True), (OPEN, False)):
             for key, window, row in all_windows(rows, kind):
-                yield self.table.key_of(key), self._shown(window, row, final)
+                yield self.table.key_of(key), self.shown(window, row, final)
 
-    def _shown(self, window: Window, row: Row, final: bool) -> WindowValue:
+    @property
+    def has_aggregates(self) -> bool:
+        """Whether a window's value is an object of named aggregates."""
+        return self._aggregates is not None
+
+    def shown(self, window: Window, row: Row, final: bool) -> WindowValue:
+        """A window's row for a reader."""
         state = self.book.load(row.state)
         value = state if self._aggregates is None else self._aggregates.result(state)
         return WindowValue(*window, value, row.revision, final)

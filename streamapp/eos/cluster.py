@@ -9,6 +9,7 @@ from streamapp.eos.protocol import (
     EndTxn,
     EndTxnAnswer,
     Features,
+    GroupDescription,
     InitProducerId,
     InitProducerIdAnswer,
     ListOffsets,
@@ -68,6 +69,9 @@ class Cluster(Protocol):
 
     async def list_offsets(self, request: ListOffsets) -> ListOffsetsAnswer:
         """To the leaders, all at once; a partition without a leader is answered with error 5."""
+
+    async def describe_group(self, group: str) -> GroupDescription:
+        """To the group's coordinator. While the group is rebalanced nobody owns anything."""
 
     async def close(self) -> None:
         """Close every connection. May be called again."""

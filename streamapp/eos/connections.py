@@ -14,7 +14,8 @@ from typing import Any
 import aiokafka.errors
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.conn import create_conn
-from aiokafka.protocol.admin import DescribeConfigsRequest
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+from aiokafka.protocol.admin import DescribeConfigsRequest, DescribeGroupsRequest
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -27,6 +28,8 @@ from streamapp.eos.protocol import (
     EndTxn,
     EndTxnAnswer,
     Features,
+    GroupDescription,
+    GroupMember,
     InitProducerId,
     InitProducerIdAnswer,
     ListedOffset,
@@ -209,6 +212,16 @@ class KafkaCluster:
         self._learn(answer.values())
         return answer
 
+    async def describe_group(self, group: str) -> GroupDescription:
+        """The members of a group as its coordinator has them now; while it is rebalanced nobody has partitions."""
+        error, node = await self._coordinator(CoordinationType.GROUP, group)
+        if error != Code.NONE:
+            return GroupDescription(error, "", ())
+        response = await self._send(node, DescribeGroupsRequest([group]))
+        error, _group, state, _kind, _protocol, members, *_ = response.groups[0]
+        self._learn([error])
+        return GroupDescription(error, state, tuple(_member(metadata, owned) for *_, metadata, owned in members))
+
     async def end_transaction(self, request: EndTxn) -> EndTxnAnswer:
         error, node = await self._coordinator(CoordinationType.TRANSACTION, request.transactional_id)
         if error != Code.NONE:
@@ -304,6 +317,12 @@ class KafkaCluster:
     def _forget_node(self, node: int) -> None:
         self._coordinators = {key: known for key, known in self._coordinators.items() if known != node}
         self._leaders = {partition: known for partition, known in self._leaders.items() if known != node}
+
+
+def _member(metadata: bytes, owned: bytes) -> GroupMember:
+    said = ConsumerProtocolMemberMetadata.decode(metadata).user_data if metadata else b""
+    partitions = ConsumerProtocolMemberAssignment.decode(owned).partitions() if owned else ()
+    return GroupMember(said, frozenset(Partition(*partition) for partition in partitions))
 
 
 def _described(topic: str, partition_count: int, configs: Mapping[str, str | None]) -> TopicDescription:

@@ -105,6 +105,22 @@ class Features(NamedTuple):
     transaction_version: int
 
 
+class GroupMember(NamedTuple):
+    """A member of a consumer group, as the coordinator describes it."""
+
+    #: What its assignor said of it when it joined.
+    said: bytes
+    owned: frozenset[Partition]
+
+
+class GroupDescription(NamedTuple):
+    """A consumer group at one instant. Only in the state `Stable` do its members have what they own."""
+
+    error: int
+    state: str
+    members: tuple[GroupMember, ...]
+
+
 class TopicDescription(NamedTuple):
     """A topic's shape and limits. With an `error` other than 0 the rest means nothing."""
 

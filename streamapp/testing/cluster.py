@@ -9,9 +9,12 @@ from typing import TypeVar
 
 from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.protocol import (
+    Code,
     EndTxn,
     EndTxnAnswer,
     Features,
+    GroupDescription,
+    GroupMember,
     InitProducerId,
     InitProducerIdAnswer,
     ListedOffset,
@@ -31,9 +34,10 @@ from streamapp.eos.protocol import (
 )
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.faults import Fate, Faults, NoFaults
+from streamapp.testing.groups import Group, Phase
 from streamapp.testing.log import Fetched
 from streamapp.testing.loop import current_process
-from streamapp.testing.members import Assignment, Join, JoinAnswer, SyncAnswer
+from streamapp.testing.members import Assignment, Join, JoinAnswer, SyncAnswer, partitions_in
 from streamapp.types import Partition
 
 T = TypeVar("T")
@@ -98,6 +102,11 @@ class MemoryCluster:
             "list_offsets",
             lambda: self._broker.list_offsets(request),
             lambda code: _all(request.partitions, ListedOffset(code)),
+        )
+
+    async def describe_group(self, group: str) -> GroupDescription:
+        return await self._call(
+            "describe_group", lambda: _described(self._broker.group(group)), lambda code: GroupDescription(code, "", ())
         )
 
     async def close(self) -> None:
@@ -209,6 +218,15 @@ class MemoryCluster:
         finally:
             if patience is not None:
                 patience.cancel()
+
+
+def _described(group: Group) -> GroupDescription:
+    """What members say of themselves is not kept: they have no views."""
+    stable = group.phase is Phase.STABLE
+    owned = (partitions_in(member.assignment) if stable else () for member in group.members.values())
+    return GroupDescription(
+        Code.NONE, group.phase.name.capitalize(), tuple(GroupMember(b"", frozenset(partitions)) for partitions in owned)
+    )
 
 
 def _later(delay_s: float, callback: Callable[..., object], *args: object) -> asyncio.TimerHandle:

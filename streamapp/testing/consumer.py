@@ -16,7 +16,7 @@ from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.protocol import Code, Membership
 from streamapp.errors import InstanceFenced
 from streamapp.testing.cluster import MemoryCluster
-from streamapp.testing.members import Assignment, Join, JoinAnswer
+from streamapp.testing.members import Assignment, Join, JoinAnswer, partitions_in
 from streamapp.types import Partition
 
 
@@ -82,7 +82,7 @@ class MemoryConsumer:
                     membership = Membership(self._group, joined.generation, member_id, self._join.instance_id)
                     synced = await self._cluster.sync_group(membership, self._assign(joined))
                     if synced.error == Code.NONE:
-                        return membership, _decode(synced.assignment)
+                        return membership, partitions_in(synced.assignment)
                     code = synced.error
                 else:
                     code = joined.error
@@ -135,10 +135,6 @@ class MemoryConsumer:
         for partition in self._partitions if members else ():  # only the leader is told who they are
             shares[members[partition.number % len(members)]].append([*partition])
         return {member: json.dumps(share).encode() for member, share in shares.items()}
-
-
-def _decode(assignment: Assignment) -> list[Partition]:
-    return [Partition(topic, number) for topic, number in json.loads(assignment or b"[]")]
 
 
 async def _end(*tasks: asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[int]) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from streamapp.types import Partition
+
 #: What the leader gave a member; the group does not look inside.
 Assignment = bytes
+
+
+def partitions_in(assignment: Assignment) -> list[Partition]:
+    """What a `MemoryConsumer` that leads gives a member."""
+    return [Partition(topic, number) for topic, number in json.loads(assignment or b"[]")]
 
 
 class Join(NamedTuple):

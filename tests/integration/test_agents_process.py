@@ -50,7 +50,7 @@ async def worker(env: dict[str, str], cwd: Path, app: str = "counting") -> Async
     """`faust -A ... worker`; killed at the end if it still runs."""
     with (cwd / "worker.log").open("a") as log:
         process = subprocess.Popen(  # noqa: ASYNC220
-            [FAUST, "-A", app, "worker", "-l", "info", "--without-web"],
+            [FAUST, "-A", app, "worker", "-l", "info"],
             env=env,
             cwd=cwd,
             stdout=log,

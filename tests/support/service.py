@@ -142,6 +142,7 @@ class Service:
             "SESSION_TIMEOUT": 3,
             "TRANSACTION_TIMEOUT": 2,
             "PARTITIONS": PARTITIONS,
+            "WEB_PORT": 0,
             **({"INSTANCE": instance} if instance else {}),
             **settings,
         }

@@ -1,0 +1,34 @@
+"""Whether a worker is live and whether it is ready. Pure, but for reading what the worker says of itself.
+
+Live: the event loop turns, or nobody would answer at all, and commits are made. Not live for long: start it anew.
+Ready: it has its partitions, restored, or stands by with none. Not ready: wait, and ask another one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: A commit that is due for this many transaction time-outs will not be made by waiting.
+OVERDUE_TIMEOUTS = 3
+
+
+def unlive(app: Any) -> str | None:
+    """Why the worker is not live, or None."""
+    if app.failure is not None:
+        return "the worker is ending"
+    if app.views is None:
+        return None
+    overdue_s, bound_s = app.views.engine.commits.overdue_s, OVERDUE_TIMEOUTS * app.settings.transaction_timeout
+    if overdue_s > bound_s:
+        return f"a commit has been due for {overdue_s:.0f} s; {bound_s:g} s are allowed"
+    return None
+
+
+def unready(app: Any) -> str | None:
+    """Why the worker is not ready, or None."""
+    if app.failure is not None:
+        return "the worker is ending"
+    if app.views is None:
+        return "the worker is starting or has stopped"
+    reason: str | None = app.views.unready
+    return reason

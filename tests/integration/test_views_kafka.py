@@ -1,0 +1,248 @@
+"""The views on real Kafka: committed values only, of any key from any worker, while partitions move."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from streamapp import inbox
+from streamapp.web.server import serving
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 4
+KEYS = [f"key-{number}" for number in range(12)]
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Any
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class Browser:
+    """Asks the views of workers."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def get(self, address: str, path: str, **headers: str) -> Answer:
+        url = URL(f"{address}{path}", encoded=True)
+        async with self._session.get(url, headers=headers, allow_redirects=False) as response:
+            return Answer(response.status, response.headers, await response.text())
+
+    async def value(self, address: str, table: str, key: str) -> Any:
+        """The value of a row, None where there is none."""
+        answer = await self.get(address, f"/tables/{table}/{quote(key, safe='')}")
+        assert answer.status in (200, 404), answer
+        return answer.json["value"]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        yield Browser(session)
+
+
+@asynccontextmanager
+async def viewed(running: Any, app: Any, *, owned: bool = True) -> AsyncIterator[str]:
+    """A worker with its views; yields their address."""
+    async with serving(app, 0) as address, running(app, owned=owned):
+        yield address
+
+
+def remembering(bench: Any, **settings: Any) -> Any:
+    """Numbers each key's events and marks every attempt, so that what was rolled back can be told."""
+    app = bench.app(partitions=PARTITIONS, **{"session_timeout": 10.0, **settings})
+    out = app.topic(bench.name("out"))
+    counts = app.Table("counts", help="Events of each key")
+
+    @app.agent(app.topic(bench.name("in")))
+    async def count(stream: Any) -> None:
+        async for event in stream.events():
+            before = counts.get(event.key) or {"count": 0}
+            after = {"count": before["count"] + 1, "attempt": uuid.uuid4().hex}
+            counts[event.key] = after
+            await out.send(key=event.key, value=after)
+
+    return app
+
+
+def send(bench: Any, keys: list[str]) -> None:
+    """One event of each key."""
+    bench.send("in", [{"key": key} for key in keys], key=lambda value: value["key"])
+
+
+async def test_what_is_not_committed_is_not_shown(
+    bench: Any, running: Any, until: Any, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.create("in", "in-dlt", "out", partitions=PARTITIONS)
+    app = remembering(bench, commit_interval=3.0, session_timeout=20.0, transaction_timeout=20.0)
+    async with viewed(running, app) as address:
+        bench.send("in", ["1"], key="alice")
+        await bench.wait_for("out", 1)
+        first = await browser.get(address, "/tables/counts/alice")
+        assert first.json["value"]["count"] == 1
+
+        engine = app.engine
+        bench.send("in", ["2"], key="alice")
+        await until(lambda: engine.dirty)  # finished, and the transaction is open
+        assert any(store.overlay for task in engine.tasks for store in task.stores.values())
+        assert (await browser.get(address, "/tables/counts/alice")).json == first.json
+
+        # Written to Kafka, and its end held back.
+        cluster, going, held = app.consumer._cluster, asyncio.Event(), asyncio.Event()
+        end = cluster.end_transaction
+
+        async def held_back(request: Any) -> Any:
+            held.set()
+            await going.wait()
+            return await end(request)
+
+        monkeypatch.setattr(cluster, "end_transaction", held_back)
+        await asyncio.wait_for(held.wait(), 20)
+        assert (await browser.get(address, "/tables/counts/alice")).json == first.json
+        page = await browser.get(address, "/tables/counts")
+        assert [row["value"]["count"] for row in page.json["rows"]] == [1]
+        going.set()
+        await bench.wait_for("out", 2)
+        await until(lambda: not engine.dirty)
+        second = (await browser.get(address, "/tables/counts/alice")).json
+    assert second["value"]["count"] == 2
+    assert second["committed_offset"] > first.json["committed_offset"]
+    assert second["as_of"] > first.json["as_of"]
+    assert second["owner"] == address
+    assert second["inputs"][bench.name("in")] > first.json["inputs"][bench.name("in")]
+
+
+async def test_any_worker_answers_for_any_key_while_partitions_move(
+    bench: Any, running: Any, until: Any, browser: Browser
+) -> None:
+    bench.create("in", "in-dlt", "out", partitions=PARTITIONS)
+    stopped = asyncio.Event()
+    seen: dict[str, list[dict[str, Any]]] = {key: [] for key in KEYS}
+    statuses: dict[int, int] = {}
+    addresses: list[str] = []
+    apps = [remembering(bench, store=store) for store in ("rocksdict", "memory", "rocksdict")]
+
+    async def feeding() -> int:
+        sent = 0
+        while not stopped.is_set():
+            await asyncio.to_thread(bench.send, "in", range(sent, sent + 24), key=lambda number: KEYS[number % 12])
+            sent += 24
+            await asyncio.sleep(0.05)
+        return sent
+
+    async def asking() -> None:
+        turn = 0
+        while not stopped.is_set():
+            key, address = KEYS[turn % len(KEYS)], addresses[turn // 5 % len(addresses)]
+            turn += 1
+            try:
+                answer = await browser.get(address, f"/tables/counts/{key}")
+            except aiohttp.ClientError:
+                assert address not in addresses  # it has left meanwhile
+                continue
+            statuses[answer.status] = statuses.get(answer.status, 0) + 1
+            if answer.status == 200:
+                seen[key].append(answer.json["value"])
+            elif answer.status == 503:
+                assert answer.headers["Retry-After"]
+                assert answer.json["error"] == "not ready, retry"
+            else:
+                assert answer.status == 404, answer
+            await asyncio.sleep(0.002)
+
+    async def aborting() -> None:
+        """What finished is rolled back now and then, as by a lost answer."""
+        while not stopped.is_set():
+            await asyncio.sleep(0.25)
+            for app in apps:
+                engine = app.engine
+                if engine is not None and engine.tasks:
+                    async with engine._commit_lock:
+                        if engine.dirty and engine.tasks:
+                            engine.gate.close()
+                            if await engine.gate.drained(5.0) and engine.dirty:
+                                await engine._abort("a test wants it")
+                            elif engine.tasks:
+                                engine._open()
+
+    async with AsyncExitStack() as workers:
+        addresses.append(await workers.enter_async_context(viewed(running, apps[0])))
+        jobs = [asyncio.create_task(job()) for job in (feeding, asking, aborting)]
+        try:
+            addresses.append(await workers.enter_async_context(viewed(running, apps[1])))
+            async with viewed(running, apps[2]) as third:
+                addresses.append(third)
+                await until(lambda: sum(len(app.engine.owners) for app in apps) == PARTITIONS)
+                await asyncio.sleep(1.0)
+                addresses.remove(third)
+                await asyncio.sleep(0.1)  # what was asked of it is answered
+            await until(lambda: sum(len(app.engine.owners) for app in apps[:2]) == PARTITIONS)
+            await asyncio.sleep(0.5)
+        finally:
+            stopped.set()
+            total, *_ = await asyncio.gather(*jobs)
+        rows = await bench.wait_for("out", total)
+        for address in addresses:
+            for key in KEYS:
+                assert (await browser.value(address, "counts", key))["count"] == total // len(KEYS)
+        aborts = sum(app.engine.counts.get("aborts", 0) for app in apps[:2])
+    committed = {row.json["attempt"] for row in rows}
+    assert aborts, "nothing was rolled back, so this shows nothing"
+    assert statuses.get(200, 0) > 100, statuses
+    for key, values in seen.items():
+        rolled_back = [value for value in values if value["attempt"] not in committed]
+        assert not rolled_back, f"{key}: shown and never committed: {rolled_back}"
+        numbers = [value["count"] for value in values]
+        assert numbers == sorted(numbers), f"{key} went back: {numbers}"
+
+
+async def test_marks_of_the_inbox_are_looked_up_by_event(
+    bench: Any, running: Any, until: Any, browser: Browser
+) -> None:
+    bench.create("in", "in-dlt", "out", partitions=PARTITIONS)
+
+    def guarded() -> Any:
+        app = bench.app(partitions=PARTITIONS)
+        out = app.topic(bench.name("out"))
+
+        @app.agent(app.topic(bench.name("in")), name="pay")
+        @inbox(aggregate_type="ORDER", event_type="ORDER_PAY")
+        async def pay(stream: Any) -> None:
+            async for event in stream.events():
+                await out.send(key=event.key, value="paid")
+
+        return app
+
+    apps = [guarded(), guarded()]
+    async with viewed(running, apps[0]) as first, viewed(running, apps[1]) as second:
+        await until(lambda: sum(len(app.engine.owners) for app in apps) == PARTITIONS)
+        bench.send("in", [{"event_id": f"e-{number}"} for number in range(8)], key=lambda it: f"order-{it['event_id']}")
+        await bench.wait_for("out", 8)
+        for address in (first, second):
+            for number in range(8):
+                answer = await browser.get(address, f"/tables/inbox/e-{number}?key=order-e-{number}")
+                (mark,) = answer.json["value"]
+                assert (mark["agent"], mark["status"], mark["attempts"]) == ("pay", "PROCESSED", 1)
+                whole = await browser.get(address, f"/tables/inbox/{quote(mark['key'], safe='')}")
+                assert whole.json["value"]["status"] == "PROCESSED"
+            assert (await browser.get(address, "/tables/inbox/e-99?key=order-e-1")).status == 404
+            # One that begins alike is another one.
+            assert (await browser.get(address, "/tables/inbox/e?key=order-e-1")).status == 404
+            missing = await browser.get(address, "/tables/inbox/e-1")
+            assert (missing.status, "?key=" in missing.json["reason"]) == (400, True)
