@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 
@@ -55,3 +58,46 @@ class WindowModel:
         for end, start, key in sorted(self.open):
             if end <= until:
                 self.upserts.append(Told(key, start, end, self.open.pop((end, start, key)), True))
+
+
+class Tap(NamedTuple):
+    """A record as it is in its topic; `amount` None: nobody can add it up."""
+
+    partition: int
+    offset: int
+    key: str
+    second: int
+    amount: int | None
+
+
+def of_tables(
+    taps: Iterable[Tap], size: int, step: int, grace: int
+) -> tuple[dict[str, list[Any]], list[tuple[int, int, str]]]:
+    """What a table of count and amount must have sent, in seconds: (revision, count, amount, final) of each key's
+    upserts, and (partition, offset, windows) of the late records.
+    """
+    models: dict[int, WindowModel] = defaultdict(lambda: WindowModel(size, step, grace))
+    for tap in sorted(taps):
+        if tap.amount is not None:
+            models[tap.partition].record(tap.offset, tap.key, tap.second, tap.amount)
+    told: dict[str, list[Any]] = defaultdict(list)
+    for model in models.values():
+        for key, start, _, values, final in model.upserts:
+            of_window = told[f"{key}|{instant(start)}"]
+            of_window.append((len(of_window) + 1, len(values), sum(values), final))
+    late = [
+        (number, offset, ",".join(f"{instant(start)}/{instant(end)}" for start, end in windows))
+        for number, model in models.items()
+        for offset, windows in model.expired
+    ]
+    return dict(told), sorted(late)
+
+
+def instant(second: int) -> str:
+    """RFC 3339 text of seconds since the epoch."""
+    return f"{datetime.datetime.fromtimestamp(second, datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def second(text: str) -> int:
+    """And back."""
+    return int(datetime.datetime.fromisoformat(text).timestamp())

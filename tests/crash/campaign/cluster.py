@@ -48,13 +48,14 @@ class Cluster:
         )
         self._made: list[str] = []
 
-    def make_topics(self, app: str) -> list[str]:
-        """The contract's topics, empty, with the changelogs of `app`. What an earlier shot left is deleted."""
+    def make_topics(self, app: str, *more: str) -> list[str]:
+        """The contract's topics and `more`, empty, with the changelogs of `app`. What was there is deleted."""
         existing = self._admin.list_topics(timeout=_ANSWER_S).topics
         if leftover := [name for name in existing if not name.startswith("__")]:
             for future in self._admin.delete_topics(leftover, operation_timeout=_ANSWER_S).values():
                 future.result(_ANSWER_S)
-        wanted = topics.specs(settings_.Settings(broker=self.bootstrap, id=app, partitions=self.partitions), 1)
+        settings = settings_.Settings(broker=self.bootstrap, id=app, partitions=self.partitions)
+        wanted = (*topics.specs(settings, 1), *(topics.spec(settings, 1, name) for name in more))
         new = [
             NewTopic(it.name, it.partitions, it.replication_factor, config={k: str(v) for k, v in it.config.items()})
             for it in wanted
@@ -83,9 +84,9 @@ class Cluster:
         for future in self._admin.incremental_alter_configs([resource]).values():
             future.result(_ANSWER_S)
 
-    def committed(self, app: str) -> dict[tuple[str, int], int]:
+    def committed(self, app: str, inputs: Sequence[str] = INPUTS) -> dict[tuple[str, int], int]:
         """The group's committed offsets of the inputs; 0 where there is none yet."""
-        places = [TopicPartition(name, number) for name in INPUTS for number in range(self.partitions)]
+        places = [TopicPartition(name, number) for name in inputs for number in range(self.partitions)]
         request = [ConsumerGroupTopicPartitions(app, places)]
         answer = next(iter(self._admin.list_consumer_group_offsets(request).values())).result(_ANSWER_S)
         return {(it.topic, it.partition): max(0, it.offset) for it in answer.topic_partitions}
@@ -139,7 +140,10 @@ class Cluster:
 class Feed:
     """Sends the input: some at once, more beside the workers at a steady rate, the last of it behind the fault."""
 
-    def __init__(self, bootstrap: str, inputs: Sequence[Input], per_second: float, behind: int) -> None:
+    def __init__(
+        self, bootstrap: str, inputs: Sequence[Input], per_second: float, behind: int, topic: str = "transfer"
+    ) -> None:
+        self._topic = topic
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -194,6 +198,6 @@ class Feed:
 
     def _send(self, count: int) -> None:
         for item in self._inputs[self._next : self._next + count]:
-            self._producer.produce("transfer", key=item.key, value=item.value)
+            self._producer.produce(self._topic, key=item.key, value=item.value)
         self._next += count
         self._producer.poll(0)

@@ -12,8 +12,8 @@ from typing import Any
 
 from campaign import compare, segments
 from campaign.catalogue import Point, Way
-from campaign.cluster import Cluster, Feed
-from campaign.transfers import transfers
+from campaign.cluster import INPUTS, Cluster, Feed
+from campaign.transfers import Input, transfers
 from campaign.worker import SESSION_TIMEOUT_S, Worker, wait_until
 from streamapp.audit import Rules, audit
 
@@ -59,7 +59,13 @@ class Result:
 
 
 class Shot:
-    """Run it once. Leaves nothing running; its files stay when it fails."""
+    """Run it once. Leaves nothing running; its files stay when it fails.
+
+    Of transfers; a shot of other work says what its workers read (`reads`), what is fed and how it is judged.
+    """
+
+    #: Topics whose committed offsets are the progress; the first one is fed.
+    reads: tuple[str, ...] = INPUTS
 
     def __init__(
         self, cluster: Cluster, logs: Path, directory: Path, point: Point, way: Way, seed: int,
@@ -106,9 +112,9 @@ class Shot:
 
     def _run(self) -> None:
         point, way = self._point, self._way
-        self._cluster.make_topics(self._app)
-        inputs = transfers(self._random, TRANSFERS, repeats=point.inbox_retention_s is None)
-        feed = Feed(self._cluster.bootstrap, inputs, PER_SECOND, BEHIND)
+        self._cluster.make_topics(self._app, *(name for name in self.reads if name not in INPUTS))
+        inputs = self._inputs(self._random)
+        feed = Feed(self._cluster.bootstrap, inputs, PER_SECOND, BEHIND, self.reads[0])
         feed.first(BEFOREHAND)
         state = "state-0"
         if point.after_another:
@@ -124,6 +130,9 @@ class Shot:
         self.result.hits = len([hit for hit in victim.hits if hit["action"] in ("kill", "stop")])
         if not self.result.hits:
             self._problem("the point was never reached")
+
+    def _inputs(self, seed: random.Random) -> list[Input]:
+        return transfers(seed, TRANSFERS, repeats=self._point.inbox_retention_s is None)
 
     # --- until the fault
 
@@ -160,7 +169,7 @@ class Shot:
         return True
 
     def _progress(self) -> int:
-        return sum(self._cluster.committed(self._app).values())
+        return sum(self._cluster.committed(self._app, self.reads).values())
 
     # --- after it
 
