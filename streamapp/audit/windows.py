@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from streamapp.audit import events, values
 from streamapp.audit.dead_letters import shown
 from streamapp.audit.late import LateRecords
-from streamapp.audit.record import Record, place
+from streamapp.audit.record import NOWHERE, Record, packed, place
 from streamapp.audit.report import Findings, WindowSummary
 from streamapp.audit.terms import Terms
 from streamapp.audit.units import placed
@@ -45,7 +45,7 @@ class Window:
     revision: int = 0
     count: int = 0
     final: bool = False
-    last: str = ""  # where its last upsert is
+    last: int = NOWHERE  # position of its last upsert
 
     @property
     def least(self) -> int:
@@ -135,13 +135,13 @@ class Windows:
         self._compare(record, fields, window)
         window.revision, window.count = fields.revision, max(window.count, min(fields.events, len(window.ats)))
         window.final = window.final or fields.final
-        window.last = shown(record)
+        window.last = packed(record.partition, record.offset)
 
     def _follow(self, record: Record, fields: events.Total, window: Window) -> None:
         """The revision is one more than the last, and nothing comes after the final."""
         if window.final:
             text = "a second final" if fields.final else "an upsert after the final"
-            self._accuse("final-changed", text, window.last, shown(record))
+            self._accuse("final-changed", text, self._last(window), shown(record))
         elif fields.revision != window.revision + 1:
             if self._terms.may_be_compacted(self._log, record.timestamp_ms) and fields.revision > window.revision:
                 self.compacted += 1
@@ -184,7 +184,7 @@ class Windows:
         """Whether a window is closed in time, with all that came in time."""
         self._findings.examine(self._check, None)
         mark, due_us = self._watermarks[window.partition], window.end_us + self._grace_us
-        told = window.last or place(self._source, window.ats[0] if window.ats else 0)
+        told = self._last(window)
         label = f"the window of {name} from {_text(start)}"
         self.summary.windows += window.revision > 0
         self.summary.final += window.final
@@ -200,6 +200,12 @@ class Windows:
         if missed and not idle and self._terms.cut.settled(self._source, missed[0]):
             text = f"the final of {label} counts {window.count}, and {window.least} came in time"
             self._accuse("wrong-total", text, told, place(self._source, missed[0]))
+
+    def _last(self, window: Window) -> str:
+        """Where its last upsert is; its first event, if it has none."""
+        if window.last != NOWHERE:
+            return place(self._log, window.last)
+        return place(self._source, window.ats[0] if window.ats else 0)
 
     def _accuse(self, name: str, text: str, *more: str) -> None:
         self._findings.violate(self._check, name, None, text, *more)
