@@ -25,10 +25,13 @@ class Codec(Generic[R]):
     def __init__(self, record_type: type[R]) -> None:
         self.record_type = record_type
         key_field: str | None = getattr(record_type, "KEY", None)
-        self._key: Callable[[R], str] | None = attrgetter(key_field) if key_field else None
-        self._has_time = "occurred_at" in record_type.__struct_fields__
+        #: The text that must be the record's key; None where the type has no `KEY`.
+        self.key_text: Callable[[R], str] | None = attrgetter(key_field) if key_field else None
+        #: Whether the record says when it happened.
+        self.has_time = "occurred_at" in record_type.__struct_fields__
         self._decode = msgspec.json.Decoder(record_type).decode
-        self._encode = msgspec.json.Encoder().encode
+        #: Compact JSON, UTF-8, fields in the order of the struct.
+        self.encode: Callable[[R], bytes] = msgspec.json.Encoder().encode
 
     def decode(self, value: bytes | None) -> R:
         """The record in `value`. Raises `RecordError` that says which field is wrong and how."""
@@ -36,7 +39,8 @@ class Codec(Generic[R]):
             raise RecordError("the value is null; a JSON object is expected")
         if len(value) > MAX_RECORD_BYTES:
             raise RecordError(f"the value has {len(value):,} bytes; {MAX_RECORD_BYTES:,} are allowed")
-        if _nesting_may_exceed(value) and nesting(value) > NESTING_MAX:
+        # Two counts in C rule out nearly every record; only the suspicious are scanned.
+        if value.count(b"{") + value.count(b"[") > NESTING_MAX and nesting(value) > NESTING_MAX:
             raise RecordError(f"the value is nested deeper than {NESTING_MAX} levels")
         try:
             return self._decode(value)
@@ -45,26 +49,22 @@ class Codec(Generic[R]):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise RecordError(f"not JSON: {exc}") from None
 
-    def encode(self, record: R) -> bytes:
-        """Compact JSON, UTF-8, fields in the order of the struct."""
-        return self._encode(record)
-
     def key(self, record: R) -> bytes:
         """The key this record must have."""
-        if self._key is None:
+        if self.key_text is None:
             raise TypeError(f"{self.record_type.__name__} has no KEY")
-        return self._key(record).encode()
+        return self.key_text(record).encode()
 
     def check_key(self, record: R, key: bytes | None) -> None:
         """Raise `RecordError` (`KeyMismatch`) unless `key` is the text of the record's key field."""
-        if self._key is not None and key != self._key(record).encode():
+        if self.key_text is not None and key != self.key_text(record).encode():
             shown = "null" if key is None else repr(key[:100].decode("utf-8", "replace"))
             field = self.record_type.KEY  # type: ignore[attr-defined]
             raise RecordError(f"the key {shown} is not the field {field}", kind="KeyMismatch")
 
     def check_time(self, record: R, appended_at: float) -> None:
         """Raise `RecordError` if the event says it happened over an hour after it was appended (seconds)."""
-        if self._has_time:
+        if self.has_time:
             happened = parse_rfc3339(record.occurred_at).timestamp()  # type: ignore[attr-defined]
             if happened - appended_at > AHEAD_MAX_S:
                 raise RecordError(
@@ -72,11 +72,6 @@ class Codec(Generic[R]):
                     f"{AHEAD_MAX_S:,.0f} s are allowed",
                     kind="TooFarAhead",
                 )
-
-
-def _nesting_may_exceed(value: bytes) -> bool:
-    # Two counts in C rule out nearly every record; only the suspicious are scanned.
-    return value.count(b"{") + value.count(b"[") > NESTING_MAX
 
 
 def nesting(value: bytes) -> int:

@@ -20,6 +20,7 @@ from streamapp.driver.commits import Commits
 from streamapp.driver.failure import brief, replace_by_dead_letter
 from streamapp.driver.gate import Gate
 from streamapp.driver.intents import Intents
+from streamapp.driver.pace import Pace
 from streamapp.driver.replay import Replay
 from streamapp.driver.task import Task
 from streamapp.driver.timers import Timers
@@ -39,8 +40,6 @@ logger = logging.getLogger(__name__)
 BARRIER_SHARE = 0.6
 #: How often in a row it may be missed before the worker ends.
 BARRIERS_MISSED_MAX = 3
-#: Finished units between two looks at the clock.
-_CLOCK_EVERY = 32
 
 
 class BarrierHeld(StreamAppError):
@@ -100,8 +99,7 @@ class Engine:
         self._clock = clock
         self._crash = crash
         self._due = asyncio.Event()
-        self._due_at = float("inf")
-        self._finished = 0
+        self._pace = Pace(clock.monotonic, settings.commit_interval, settings.commit_events, settings.commit_bytes)
         #: Runs the events of a refused transaction one at a time.
         self._replay = Replay(self.gate)
         self._commit_lock = asyncio.Lock()
@@ -116,12 +114,15 @@ class Engine:
             append(topic, partition, key, value, headers, timestamp)
         for store in unit.stores.values():
             store.merge()
-        self._finished += 1
+        pace = self._pace
+        due = pace.is_due(self.producer.byte_count)
         if self.gate.single:
             self._replay.ran(unit)
             self.request_commit()
-        else:
-            self._look_at_the_clock()
+        elif due:
+            self.request_commit()
+        elif pace.finished == 1:
+            self._begin_interval()
 
     def refusal(self, record: Any) -> RecordError | None:
         """Why the broker refused what this record led to, when its event was alone in a transaction."""
@@ -145,8 +146,7 @@ class Engine:
 
     def waiting(self) -> None:
         """Records wait for their batch to fill up, or units run that may never finish: a commit is due for them."""
-        if self._due_at == float("inf"):
-            self._set_due_time()
+        self._begin_interval()
 
     def count(self, name: str, more: int = 1) -> None:
         """Add to one of the counters."""
@@ -154,25 +154,13 @@ class Engine:
 
     # --- when to commit
 
-    def _look_at_the_clock(self) -> None:
-        if self._finished == 1 or self._due_at == float("inf"):
-            self._set_due_time()
-        elif not self._finished % _CLOCK_EVERY and self._clock.monotonic() >= self._due_at:
-            self.request_commit()
-        settings = self._settings
-        if self.producer.byte_count >= settings.commit_bytes or (
-            settings.commit_events is not None and self._finished >= settings.commit_events
-        ):
-            self.request_commit()
+    def _begin_interval(self) -> None:
+        if not self._pace.running:
+            self.commits.due(self._pace.begin())
+            asyncio.get_running_loop().call_later(self._settings.commit_interval, self._interval_over)
 
-    def _set_due_time(self) -> None:
-        interval = self._settings.commit_interval
-        self._due_at = self._clock.monotonic() + interval
-        self.commits.due(self._due_at)
-        asyncio.get_running_loop().call_later(interval, self._timer)
-
-    def _timer(self) -> None:
-        if self._due_at != float("inf"):
+    def _interval_over(self) -> None:
+        if self._pace.running:
             self.request_commit()
 
     def request_commit(self) -> None:
@@ -203,13 +191,13 @@ class Engine:
     @property
     def dirty(self) -> bool:
         """Whether anything has finished since the last commit."""
-        return self._finished > 0
+        return self._pace.finished > 0
 
     async def commit(self) -> bool:
         """One commit, with everything that has finished. False when it failed and the work was rewound or dropped."""
         async with self._commit_lock:
             self._due.clear()
-            self._due_at = float("inf")
+            self._pace.stop()
             if not self.tasks or self.membership is None or self.over:
                 return False
             self.gate.close()
@@ -219,7 +207,7 @@ class Engine:
                 await self._abort(self._held_up())
                 return False
             self._barriers_missed = 0
-            if not self._finished:
+            if not self._pace.finished:
                 self.commits.settled()
                 self._open()
                 return True
@@ -284,8 +272,8 @@ class Engine:
             return False
         self.commits.made(began)
         self.count("commits")
-        self.count("events", self._finished)
-        self._finished = 0
+        self.count("events", self._pace.finished)
+        self._pace.reset()
         self.timers.committed()
         failpoint("K12")
         if self.gate.single:
@@ -348,7 +336,7 @@ class Engine:
     def _open(self) -> None:
         if self.tasks:
             self.gate.open()
-            if not self._finished:
+            if not self._pace.finished:
                 self.timers.send_again()
             for task in self.tasks:
                 task.advance()
@@ -394,7 +382,7 @@ class Engine:
         self.gate.reset()
         if self.intents is not None:
             self.intents.aborted()
-        self._finished = 0
-        self._due_at = float("inf")
+        self._pace.reset()
+        self._pace.stop()
         self._due.clear()
         self.commits.settled()

@@ -27,7 +27,7 @@ def replace_by_dead_letter(unit: Unit, error: BaseException, agent: str | None, 
     attempts = max((mark.attempts for _, mark in entries), default=1)
     letter = dead_letter(source, error, group=group, attempts=attempts, size_max=ASIDE_BYTES_MAX)
     unit.give_up()
-    unit.sends.append((letter.topic, letter.partition, letter.key, letter.value, letter.headers, None))  # type: ignore[arg-type]
+    unit.sends.append((letter.topic, letter.partition, letter.key, letter.value, letter.headers, None))
     unit.stores.clear()
     if entries:
         store = unit.task.stores[INBOX]

@@ -75,16 +75,15 @@ class Inbox:
 
         Raises `RecordError` (`EventIdConflict`) when the same id came with other content, and for a missing id.
         """
-        record = event.record
-        try:
-            store = unit.task.stores[TABLE]
-        except KeyError:
+        record, value = event.record, event.value
+        key = mark_key(self.agent, record.key, self._id_of(value))
+        store = unit.task.stores.get(TABLE)
+        if store is None:
             raise ConfigurationError(
                 f"{self.agent} began to use its inbox after its partitions were assigned, or {record.topic} has "
                 "another number of partitions than the inbox. Use the decorator @inbox above the agent's function."
-            ) from None
-        key = mark_key(self.agent, record.key, self._id_of(event.value))
-        mark = self._fresh(unit.store(store), key, event.value, record.timestamp // 1000)
+            )
+        mark = self._fresh(unit.store(store), key, value, record.timestamp // 1000)
         if mark is None:
             event.app.engine.count("duplicates")
             return False

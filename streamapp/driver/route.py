@@ -32,6 +32,8 @@ class TopicRoute:
         self._windowed = [table for table in app.windowed_tables if topic in table.topics]
         self.topic = topic
         self.lanes = self.batch = 1
+        #: How the one agent of the topic reads a record, and where it finds it; None where there is more to decide.
+        self._only: tuple[Reader, Any] | None = None
         for channel in channels:
             channel.routes.add(self)
         self.refresh()
@@ -42,44 +44,46 @@ class TopicRoute:
         self.batch = max((channel.batch for channel in channels), default=1)
         # A batch holds events of several keys, so where an agent takes batches nothing may run beside it.
         self.lanes = 1 if self.batch > 1 else max((channel.lanes for channel in channels), default=1)
+        is_plain = len(channels) == self.lanes == self.batch == 1 and not self._windowed
+        self._only = None
+        if is_plain and channels[0].active_partitions is None:
+            self._only = (self._readers[0][0], channels[0].mailbox(0))
 
     def deliver(self, unit: Unit) -> None:
         """Decode everything first: a record that cannot be read must not have reached anybody."""
         app, records = self._app, unit.records
+        if self._only is not None:  # one agent takes its events one at a time: nothing to choose
+            read, mailbox = self._only
+            record = records[0]
+            key, value = read(record)
+            unit.pending = 1
+            mailbox.put(unit, Event(app, key, value, record, unit))
+            return
         decoded = []
         for read, channels in self._readers:
             events = [Event(app, *read(record), record, unit) for record in records]
             decoded.append((events, channels))
         for table in self._windowed:
             table.see(unit, [events[0].value for events, _ in decoded])
-        number = records[0].partition
-        waiting = []
+        waiting: list[tuple[Any, Any]] = []
         for events, channels in decoded:
             for channel in channels:
-                if channel.active_partitions is not None and TP(self.topic, number) not in channel.active_partitions:
+                active = channel.active_partitions
+                if active is not None and TP(self.topic, records[0].partition) not in active:
                     continue
                 mailbox = channel.mailbox(unit.lane % channel.lanes if unit.lane else 0)
                 if channel.batch > 1:
                     waiting.append((mailbox, events))
                 else:
-                    waiting.extend((mailbox, event) for event in events)
+                    waiting.extend([(mailbox, event) for event in events])
         unit.pending = len(waiting)
         for mailbox, item in waiting:
             mailbox.put(unit, item)
 
     def _reader(self, schema: Any) -> Reader:
         if isinstance(schema, RecordSchema):
-            return self._record_reader(schema)
+            return schema.reader(self._partition_count)
         return self._faust_reader(schema)
-
-    def _record_reader(self, schema: RecordSchema) -> Reader:
-        read, count = schema.read, self._partition_count
-
-        def reader(record: Any) -> tuple[Any, Any]:
-            value = read(record, count)
-            return record.key.decode(), value
-
-        return reader
 
     def _faust_reader(self, schema: Any) -> Reader:
         app = self._app

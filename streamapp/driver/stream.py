@@ -63,7 +63,7 @@ class Stream(FaustStream):
             unit, event = items.popleft()
             if not unit.live:
                 continue
-            if inbox is not None and not self._admitted(inbox, unit, [event]):
+            if inbox is not None and not self._admitted(inbox, unit, event):
                 continue
             set_current_unit(unit)
             unit.workers.append(worker)
@@ -92,8 +92,19 @@ class Stream(FaustStream):
             stream = stream._prev
         return asyncio.current_task()
 
-    def _admitted(self, inbox: Inbox, unit: Unit, events: list[Any]) -> list[Any]:
-        """The events that are to run. When there are none the delivery is over: all repeats, or a conflict."""
+    def _admitted(self, inbox: Inbox, unit: Unit, event: Any) -> bool:
+        """Whether the event is to run. If not, the delivery is over: a repeat, or a conflict."""
+        try:
+            fresh = inbox.admit(unit, event)
+        except RecordError as exc:
+            self.app.engine.failed(unit, exc)
+            return False
+        if not fresh:
+            unit.done()
+        return fresh
+
+    def _all_admitted(self, inbox: Inbox, unit: Unit, events: list[Any]) -> list[Any]:
+        """Those of a batch that are to run. When there are none the delivery is over: all repeats, or a conflict."""
         try:
             fresh = [event for event in events if inbox.admit(unit, event)]
         except RecordError as exc:
@@ -153,7 +164,7 @@ class Stream(FaustStream):
                 continue
             events = item if isinstance(item, list) else [item]
             if self.inbox is not None:
-                events = self._admitted(self.inbox, unit, events)
+                events = self._all_admitted(self.inbox, unit, events)
                 if not events:
                     continue
             set_current_unit(unit)

@@ -63,6 +63,7 @@ class Task:
         #: Number of the next intent, and whether so many wait that events must wait too.
         self.intent_number = 0
         self.held = False
+        self._places: dict[str, Partition] = {}
         self._buffer: deque[Any] = deque()
         self._running: dict[int, Unit] = {}
         self._singles = 0
@@ -89,7 +90,7 @@ class Task:
         """Put the records of a failed batch in front again, to be run one at a time."""
         self._buffer.extendleft(reversed(records))
         for record in records:
-            self.buffered[Partition(record.topic, record.partition)] += 1
+            self.buffered[self._place(record.topic)] += 1
         self._singles = len(records)
 
     def flush(self) -> None:
@@ -115,15 +116,22 @@ class Task:
 
     def _next_records(self, most: int) -> list[Any]:
         buffer = self._buffer
-        records = [buffer.popleft()]
-        topic = records[0].topic
+        record = buffer.popleft()
+        records, topic = [record], record.topic
         if self._singles:
             self._singles -= 1
-        else:
+        elif most > 1:
             while len(records) < most and buffer and buffer[0].topic == topic:
                 records.append(buffer.popleft())
-        self.buffered[Partition(topic, self.number)] -= len(records)
+        self.buffered[self._place(topic)] -= len(records)
         return records
+
+    def _place(self, topic: str) -> Partition:
+        """This task's partition of a topic; kept, because it is asked for twice an event."""
+        place = self._places.get(topic)
+        if place is None:
+            place = self._places[topic] = Partition(topic, self.number)
+        return place
 
     def _start(self, lane: int, route: Route, records: list[Any]) -> None:
         unit = Unit(self, records, lane)
@@ -141,7 +149,7 @@ class Task:
         """All agents are done with the unit, or it was replaced by its dead letter."""
         unit.live = False
         last = unit.records[-1]
-        partition = Partition(last.topic, last.partition)
+        partition = self._place(last.topic)
         if last.offset >= self.offsets[partition]:  # with lanes a later event may have finished before
             self.offsets[partition] = last.offset + 1
             self.append_times[partition] = last.timestamp

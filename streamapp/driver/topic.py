@@ -38,6 +38,15 @@ class Topic(topics.Topic):
         self.batch = 1
         #: The routes of the partitions it is read from.
         self.routes: WeakSet[Any] = WeakSet()
+        self._name: str | None = None
+        #: Makes a value's bytes where the topic has one type of record.
+        self._dump: Any = getattr(self.schema, "dump", None)
+
+    def get_topic_name(self) -> str:
+        """The one topic's name; Faust's, remembered."""
+        if self._name is None:
+            self._name = super().get_topic_name()
+        return self._name
 
     @property
     def lanes(self) -> int:
@@ -110,14 +119,39 @@ class Topic(topics.Topic):
             engine, name, key, value, partition, timestamp, headers, schema, key_serializer, value_serializer
         )
 
-    def send_soon(self, *, callback: Any = None, eager_partitioning: bool = False, **fields: Any) -> Any:
+    def send_soon(
+        self,
+        *,
+        key: Any = None,
+        value: Any = None,
+        partition: int | None = None,
+        timestamp: float | None = None,
+        headers: Any = None,
+        schema: Any = None,
+        key_serializer: Any = None,
+        value_serializer: Any = None,
+        callback: Any = None,
+        force: bool = False,
+        eager_partitioning: bool = False,
+    ) -> Any:
         """As `send`, for functions that are not async; the topic must be declared in the app."""
         engine = self.app.engine
         if engine is None and self.app.outputs is not None:
-            return self._record(*(fields.get(name) for name in ("key", "value", "partition", "headers")))
+            return self._record(key, value, partition, headers)
         if engine is None:
-            return super().send_soon(callback=callback, eager_partitioning=eager_partitioning, **fields)
-        fields.pop("force", None)
+            return super().send_soon(
+                key=key,
+                value=value,
+                partition=partition,
+                timestamp=timestamp,
+                headers=headers,
+                schema=schema,
+                key_serializer=key_serializer,
+                value_serializer=value_serializer,
+                callback=callback,
+                force=force,
+                eager_partitioning=eager_partitioning,
+            )
         name = self.get_topic_name()
         if callback is not None:
             raise UnitMisuse(_CALLBACK)
@@ -126,8 +160,9 @@ class Topic(topics.Topic):
                 f"send_soon() to {name}, which this app does not declare: its partitions are not known. "
                 f"Write `app.topic({name!r})` beside the agents, or `await` send() instead."
             )
-        names = ("key", "value", "partition", "timestamp", "headers", "schema", "key_serializer", "value_serializer")
-        return self._stage(engine, name, *(fields.get(field) for field in names))
+        return self._stage(
+            engine, name, key, value, partition, timestamp, headers, schema, key_serializer, value_serializer
+        )
 
     def _record(self, key: Any, value: Any, partition: int | None, headers: Any) -> Staged:
         self.app.outputs.append(Output(self.get_topic_name(), key, value, partition, headers))
@@ -149,19 +184,30 @@ class Topic(topics.Topic):
         unit = current_unit()
         if unit is None:
             unit = required_unit(f"sending to {name}")
-        use = schema or self.schema
+        producer = engine.producer
+        if (
+            self._dump is not None
+            and type(key) is str
+            and headers is None
+            and partition is None
+            and timestamp is None
+            and (schema or key_serializer or value_serializer) is None
+        ):
+            raw_key, raw_value = key.encode(), self._dump(value)
+            unit.send((name, producer.place(name, raw_key, raw_value), raw_key, raw_value, (), None))
+            return _STAGED
+        use = self.schema if schema is None else schema
         opened: Any = [] if headers is None else prepare_headers(headers)
         raw_key, opened = use.dumps_key(self.app, key, serializer=key_serializer, headers=opened)
         raw_value, opened = use.dumps_value(self.app, value, serializer=value_serializer, headers=opened)
         listed = _listed(opened) if opened else ()
-        producer = engine.producer
         stamp = None if timestamp is None else int(timestamp * 1000)
         producer.check(name, raw_key, raw_value, listed, stamp)
         if partition is None:
             partition = producer.partition_for(name, raw_key)
         else:
             producer.check_partition(name, partition)
-        unit.send(name, partition, raw_key, raw_value, listed, stamp)
+        unit.send((name, partition, raw_key, raw_value, listed, stamp))
         return _STAGED
 
     async def maybe_declare(self) -> None:

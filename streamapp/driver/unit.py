@@ -7,8 +7,9 @@ another one's transaction, and a coroutine that was given up can no longer have 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 from weakref import WeakSet
 
 from streamapp.errors import StreamAppError
@@ -21,15 +22,9 @@ class UnitMisuse(StreamAppError):
     """A send, a table access or a wait where it cannot be part of a transaction: a mistake in the agent."""
 
 
-class Send(NamedTuple):
-    """A record to be written with the commit; `timestamp` in milliseconds or None."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-    timestamp: int | None
+#: A record to be written with the commit: topic, partition, key, value, headers, timestamp in milliseconds or None.
+#: A plain tuple, because there are several an event.
+Send: TypeAlias = "tuple[str, int, bytes | None, bytes | None, Sequence[tuple[str, bytes | None]], int | None]"
 
 
 class Unit:
@@ -60,11 +55,11 @@ class Unit:
             if not self.pending:
                 self.task.finish(self)
 
-    def send(self, *fields: Any) -> None:
+    def send(self, record: Send) -> None:
         """Stage one record."""
         if not self.live:
             raise UnitMisuse(_OVER)
-        self.sends.append(Send(*fields))
+        self.sends.append(record)
 
     def store(self, partition: StorePartition) -> StoreUnit:
         """The unit's view of one table partition."""

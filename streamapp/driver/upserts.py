@@ -42,7 +42,7 @@ class Upserts:
         producer, raw_key = self._app.engine.producer, key.encode()
         raw = None if value is None else self._encode(value)
         producer.check(self.topic, raw_key, raw)
-        unit.send(self.topic, producer.partition_for(self.topic, raw_key), raw_key, raw, (), None)
+        unit.send((self.topic, producer.partition_for(self.topic, raw_key), raw_key, raw, (), None))
 
     def send_window(
         self, unit: Unit | None, key: str, window: Window, result: dict[str, Any] | None, revision: int, final: bool

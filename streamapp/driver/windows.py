@@ -211,7 +211,7 @@ class WindowedTable(WindowDeclaration):
             added.progress.watermark,
             size_max=ASIDE_BYTES_MAX,
         )
-        unit.send(*letter, None)
+        unit.send((*letter, None))
         self.app.engine.count("late_records")
 
     # --- reading

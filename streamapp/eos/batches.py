@@ -28,6 +28,8 @@ _OPEN_AT_MOST_MS = 3_600_000
 _FOREVER_MS = 2**63 - 1
 #: More than the lengths of key, value and headers take, as varints.
 _LENGTHS = 16
+#: Key and value of a record without headers that leave this much of `max.message.bytes` fit the topic.
+ROOM = _BATCH_HEADER + _RECORD_OVERHEAD + _LENGTHS
 
 
 class Batch:
@@ -61,18 +63,13 @@ class Batch:
         past_ms = 0 if topic.append_time else now_ms - topic.timestamp_before_max_ms + _OPEN_AT_MOST_MS
         self.easy_from_ms = max(0, past_ms)
         self.easy_until_ms = _FOREVER_MS if topic.append_time else now_ms + topic.timestamp_after_max_ms
-        self.easy_bytes = easy_bytes(topic)
+        self.easy_bytes = topic.max_message_bytes - ROOM
 
     def close(self, identity: Identity, sequence: int) -> bytearray:
         """The batch's bytes under this identity, compressed. Nothing can be appended any more."""
         self._builder.set_producer_state(identity.producer_id, identity.epoch, sequence)
         records: bytearray = self._builder.build()
         return records
-
-
-def easy_bytes(topic: TopicDescription) -> int:
-    """Key and value of a record without headers that together are not above this fit the topic."""
-    return topic.max_message_bytes - _BATCH_HEADER - _RECORD_OVERHEAD - _LENGTHS
 
 
 def refuse_record(

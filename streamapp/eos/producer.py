@@ -17,16 +17,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
-from streamapp.eos.batches import Batch, Compression, HeaderList, easy_bytes, refuse_record
+from streamapp.eos.batches import Compression
 from streamapp.eos.catalog import TOPIC_PATIENCE_S, Catalog
 from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.coordinator import Coordinator
-from streamapp.eos.partitioner import Partitioner
+from streamapp.eos.filling import Filling
 from streamapp.eos.patience import Patience
 from streamapp.eos.protocol import Code, Membership, Produce, ProduceAnswer, Produced, TopicDescription
 from streamapp.eos.remedies import REPEATED, ContentRefused, Remedy, named, remedy, worst
 from streamapp.eos.transaction import BrokenTransaction, State
-from streamapp.errors import ConfigurationError, RecordError
+from streamapp.errors import ConfigurationError
 from streamapp.failpoints import failpoint, planned
 from streamapp.types import Partition
 
@@ -36,8 +36,6 @@ BATCH_BYTES = 1 << 20
 REQUEST_BYTES = 8 << 20
 #: How long a broker may wait for its replicas before it answers 7, in seconds.
 REPLICATION_TIMEOUT_S = 4.0
-
-_NO_HEADERS: list[tuple[str, bytes | None]] = []
 
 
 class Written(NamedTuple):
@@ -74,22 +72,22 @@ class Producer:
         coordinator: Any = None,
     ) -> None:
         self.transactional_id = transactional_id
-        #: Bytes appended since the last commit, before compression.
-        self.byte_count = 0
         self._cluster = cluster
         self._clock = clock
-        self._builder_reads_clock = clock is SYSTEM_CLOCK
-        self._compression = compression
-        self._batch_bytes = batch_bytes
         self._coordinator: Coordinator = coordinator or Coordinator(
             cluster, transactional_id or "", transaction_timeout_s, clock
         )
         self._catalog = Catalog(cluster, clock)
         self._topics = self._catalog.known
-        self._partitioner = Partitioner()
-        self._filling: dict[tuple[str, int], Batch] = {}
-        self._full: dict[Partition, list[Batch]] = {}
-        self._turn = 0
+        self._filling = Filling(
+            self._topics, batch_bytes, compression, clock, transactional=transactional_id is not None
+        )
+        # The hot path, without a step in between.
+        self.append = self._filling.append
+        self.check = self._filling.check
+        self.check_partition = self._filling.check_partition
+        self.place = self._filling.place
+        self.partition_for = self._filling.partition_for
 
     @property
     def state(self) -> State:
@@ -120,7 +118,7 @@ class Producer:
 
         To be asked before rejoining after a lost membership (decision 5). Drops what was appended.
         """
-        self._drop()
+        self._filling.clear()
         await self._coordinator.ask()
 
     # --- topics
@@ -140,79 +138,12 @@ class Producer:
         """Look once whether a topic's limits or partitions have changed (`Catalog.refresh`)."""
         await self._catalog.refresh(topic)
 
-    def partition_for(self, topic: str, key: bytes | None) -> int:
-        """Kafka's default partition of a key; without a key one partition a transaction, in turn."""
-        count = self._topics[topic].partition_count
-        return self._turn % count if key is None else self._partitioner(key, count)
-
     # --- records
 
-    def check(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: HeaderList = _NO_HEADERS,
-        timestamp_ms: int | None = None,
-    ) -> None:
-        """Refuse (`RecordError`) what would fail at the commit; for callers that stage a send before they append."""
-        known = self._topics[topic]
-        plain = key is not None and value is not None and timestamp_ms is None and not headers
-        if plain and len(key) + len(value) <= easy_bytes(known):  # type: ignore[arg-type]
-            return
-        refuse_record(known, key, value, headers, timestamp_ms, self._clock.now() * 1000)
-
-    def check_partition(self, topic: str, partition: int) -> None:
-        """Refuse (`RecordError`) a partition the topic does not have."""
-        count = self._topics[topic].partition_count
-        if not 0 <= partition < count:
-            raise RecordError(f"{topic} has no partition {partition}, only 0 to {count - 1}.", kind="UnknownPartition")
-
-    def append(
-        self,
-        topic: str,
-        partition: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: HeaderList = _NO_HEADERS,
-        timestamp_ms: int | None = None,
-    ) -> None:
-        """Add a record to the open transaction. Nothing is sent before the commit. `RecordError` as `check()`."""
-        batch = self._filling.get((topic, partition)) or self._begin_batch(topic, partition)
-        if (
-            key is None
-            or value is None
-            or headers
-            or len(key) + len(value) > batch.easy_bytes
-            or (timestamp_ms is not None and not batch.easy_from_ms <= timestamp_ms <= batch.easy_until_ms)
-        ):
-            self.check(topic, key, value, headers, timestamp_ms)
-            headers = list(headers)
-        if timestamp_ms is None and not self._builder_reads_clock:
-            timestamp_ms = int(self._clock.now() * 1000)
-        record = batch.append(batch.count, timestamp_ms, key, value, headers or _NO_HEADERS)
-        if record is None:
-            self._full.setdefault(batch.partition, []).append(batch)
-            batch = self._begin_batch(topic, partition)
-            record = batch.append(0, timestamp_ms, key, value, headers or _NO_HEADERS)
-        batch.count += 1
-        self.byte_count += record.size
-
-    def _begin_batch(self, topic: str, partition: int) -> Batch:
-        description = self._topics.get(topic)
-        if description is None:
-            raise BrokenTransaction(f"Nothing is known of topic {topic}: await ensure() before the first append.")
-        self.check_partition(topic, partition)
-        batch = Batch(
-            Partition(topic, partition),
-            description,
-            self._batch_bytes,
-            self._compression,
-            self._clock.now() * 1000,
-            transactional=self.transactional_id is not None,
-        )
-        self._filling[topic, partition] = batch
-        return batch
+    @property
+    def byte_count(self) -> int:
+        """Bytes appended since the last commit, before compression."""
+        return self._filling.byte_count
 
     # --- the steps of a commit, in this order (eos/commit.py)
 
@@ -254,7 +185,7 @@ class Producer:
     async def end(self) -> None:
         """Step 5, the commit point. Goes on until the outcome is known (decision 7)."""
         await self._coordinator.end(committed=True)
-        self._turn += 1
+        self._filling.turn += 1
 
     async def abort(self) -> None:
         """Give up what is open and everything appended. Afterwards the next transaction may begin.
@@ -262,7 +193,7 @@ class Producer:
         Waits for a broker that is down; may be cancelled and called again. `InstanceFenced` if somebody newer holds
         the transactional id. Never possible once the commit was sent: its outcome is not ours to change.
         """
-        self._drop()
+        self._filling.clear()
         if self.state in (State.WRITTEN, State.BOUND, State.ABORTING):
             await self._coordinator.end(committed=False)
         elif self.state is State.OUSTED:
@@ -270,23 +201,15 @@ class Producer:
         elif self.state is State.COMMITTING:
             raise BrokenTransaction("A transaction whose commit was sent cannot be aborted; its outcome is in doubt.")
 
-    def _drop(self) -> None:
-        self._filling.clear()
-        self._full.clear()
-        self.byte_count = 0
-
     def _close_batches(self) -> dict[Partition, deque[_Sending]]:
         """Every batch as bytes, in order of appending, numbered under the transaction's identity."""
         transaction = self._coordinator.transaction
         closed: dict[Partition, deque[_Sending]] = {}
-        for last in self._filling.values():
-            for batch in (*self._full.get(last.partition, ()), last):
-                if batch.count == 0:  # begun for a record that was refused
-                    continue
-                records = batch.close(transaction.identity, transaction.sequence(last.partition))
-                transaction.advance(last.partition, batch.count)
-                closed.setdefault(last.partition, deque()).append(_Sending(records, batch.count))
-        self._drop()
+        for batch in self._filling.batches():
+            records = batch.close(transaction.identity, transaction.sequence(batch.partition))
+            transaction.advance(batch.partition, batch.count)
+            closed.setdefault(batch.partition, deque()).append(_Sending(records, batch.count))
+        self._filling.clear()
         return closed
 
     async def _round(self, heads: Mapping[Partition, bytearray]) -> tuple[ProduceAnswer, str | None]:

@@ -220,7 +220,7 @@ async def test_an_aborted_transaction_takes_its_marks_with_it(shop: Shop) -> Non
     booking(shop, app)
     shop.send(("1", 5), ("2", 7))
     async with running(app) as engine:
-        await until(lambda: engine._finished == 2)
+        await until(lambda: engine._pace.finished == 2)
         await engine._abort("the test wants it")
         await consumed(engine, shop, 2)
         assert engine.counts["aborts"] == 1

@@ -116,7 +116,7 @@ async def test_an_aborted_transaction_takes_finals_and_watermark_with_it(bench: 
     bench.create("order", partitions=2)
     bench.send("order", [order(5), order(75), order(6)])
     async with running(app):
-        await until(lambda: app.engine._finished == 3)
+        await until(lambda: app.engine._pace.finished == 3)
         await app.engine._abort("the test wants it")
         await consumed(app, until, bench, 3)
         assert app.engine.counts["aborts"] == 1

@@ -1,0 +1,49 @@
+"""When a commit is due: after the interval, or when enough has finished. Pure but for the clock it looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+#: Finished units between two looks at the clock.
+_CLOCK_EVERY = 32
+_NEVER = float("inf")
+
+
+class Pace:
+    """Counts what has finished since the last commit. `monotonic` is the clock's; limits as the settings have them."""
+
+    def __init__(
+        self, monotonic: Callable[[], float], interval_s: float, events_max: int | None, bytes_max: int
+    ) -> None:
+        #: Units finished since the last commit.
+        self.finished = 0
+        self._monotonic = monotonic
+        self._interval_s = interval_s
+        self._events_max = events_max or 0
+        self._bytes_max = bytes_max
+        self._due_at = _NEVER
+
+    @property
+    def running(self) -> bool:
+        """Whether the interval has begun."""
+        return self._due_at != _NEVER
+
+    def begin(self) -> float:
+        """The first work since the last commit is there: the interval begins. Returns its end, monotonic."""
+        self._due_at = self._monotonic() + self._interval_s
+        return self._due_at
+
+    def is_due(self, byte_count: int) -> bool:
+        """One more unit has finished, and so many bytes wait: whether to commit now."""
+        self.finished += 1
+        if byte_count >= self._bytes_max or (self._events_max and self.finished >= self._events_max):
+            return True
+        return not self.finished % _CLOCK_EVERY and self._monotonic() >= self._due_at
+
+    def stop(self) -> None:
+        """A commit is under way: the next interval begins with the next work."""
+        self._due_at = _NEVER
+
+    def reset(self) -> None:
+        """What had finished is committed, or given up."""
+        self.finished = 0

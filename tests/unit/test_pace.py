@@ -1,0 +1,53 @@
+"""When a commit is due."""
+
+from __future__ import annotations
+
+from streamapp.driver.pace import Pace
+
+
+class Watch:
+    """A monotonic clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def paced(watch: Watch, events_max: int | None = None, bytes_max: int = 1000) -> Pace:
+    pace = Pace(watch, 0.1, events_max, bytes_max)
+    pace.begin()
+    return pace
+
+
+def units_until_due(pace: Pace, byte_count: int = 0, most: int = 1000) -> int:
+    return next(number for number in range(1, most) if pace.is_due(byte_count))
+
+
+def test_the_interval_is_noticed_within_a_few_units_of_its_end() -> None:
+    watch = Watch()
+    pace = paced(watch)
+    assert not any(pace.is_due(0) for _ in range(200))
+    watch.now = 0.1
+    assert units_until_due(pace) <= 32
+
+
+def test_without_work_no_interval_is_running() -> None:
+    pace = paced(Watch())
+    assert pace.running
+    pace.stop()
+    assert not pace.running
+
+
+def test_enough_events_or_bytes_are_due_at_once() -> None:
+    assert units_until_due(paced(Watch(), events_max=7)) == 7
+    pace = paced(Watch())
+    assert not pace.is_due(999)
+    assert pace.is_due(1000)
+
+
+def test_a_reset_forgets_what_had_finished() -> None:
+    pace = paced(Watch(), events_max=3)
+    pace.is_due(0)
+    pace.reset()
+    assert (pace.finished, units_until_due(pace)) == (0, 3)
