@@ -112,11 +112,11 @@ class Views:
                 portion = view.page(store.committed, after, min(_PORTION_ROWS, limit - len(found)))
                 if not portion:
                     return found, None, self._version(task, store, table)
-                after = portion[-1][0]
-                found += [row for _, row in portion]
-                bytes_max -= sum(row.size for _, row in portion)
-                if bytes_max <= 0:
-                    break
+                for after, row in portion:
+                    found.append(row)
+                    bytes_max -= row.size
+                    if bytes_max <= 0:
+                        return found, after, self._version(task, store, table)
             return found, after, self._version(task, store, table)
 
     async def _count(self, topic: str) -> int:

@@ -48,15 +48,7 @@ class Asked(NamedTuple):
     def after(self) -> tuple[int, bytes | None] | None:
         """`?after=`: where the page before ended; the partition, and the stored key in it."""
         raw = self.query.get("after")
-        if raw is None:
-            return None
-        number, _, key = raw.partition(b".")
-        if not number.isdigit() or len(number) > 9:
-            raise BadRequest("after= is not from a page's link to the next one")
-        try:
-            return int(number), b64decode(key, b"-_", validate=True) if key else None
-        except (binascii.Error, ValueError):
-            raise BadRequest("after= is not from a page's link to the next one") from None
+        return None if raw is None else place(raw)
 
     def _number(self, name: str, least: int, most: int) -> int | None:
         raw = self.query.get(name)
@@ -68,8 +60,19 @@ class Asked(NamedTuple):
 
 
 def cursor(partition: int, after: bytes | None) -> str:
-    """What `Asked.after` reads."""
+    """A place between two rows as text: behind the stored key `after` of a partition, or before its first row."""
     return f"{partition}.{urlsafe_b64encode(after or b'').decode()}"
+
+
+def place(raw: bytes) -> tuple[int, bytes | None]:
+    """What `cursor` wrote."""
+    number, _, key = raw.partition(b".")
+    try:
+        if number.isdigit() and len(number) < 10:
+            return int(number), b64decode(key, b"-_", validate=True) if key else None
+    except (binascii.Error, ValueError):
+        pass
+    raise BadRequest("after= is not from a page's link to the next one")
 
 
 def asked(target: str) -> Asked:

@@ -93,7 +93,8 @@ def _page(app_id: str, title: str, body: str) -> str:
 def _search(name: str) -> str:
     return (
         f'<form action="/tables/{quote(name, safe="")}" method="get"><input name="find" aria-label="Key" '
-        'placeholder="Key" required><button>Look up</button></form>'
+        'placeholder="Key" required><input name="key" aria-label="Key of its events, if it is another" '
+        'placeholder="Key of its events, if it is another"><button>Look up</button></form>'
     )
 
 

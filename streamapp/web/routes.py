@@ -39,7 +39,7 @@ class Routes:
         except Missing as exc:
             return self._problem(request, 400, "Not understood", str(exc))
         except NotFound as exc:
-            return self._problem(request, 404, "Not found", f"There is no table {exc}.")
+            return self._problem(request, 404, "Not found", f"There is no table {str(exc)!r}.")
         except NotReady as exc:
             return self.not_ready(request, str(exc))
 
@@ -107,8 +107,10 @@ class Routes:
         table = _table(raw_table)
         find = wanted.query.get("find")
         if find is not None:  # the form of the page: a row has an address of its own
-            place = f"/tables/{quote(table, safe='')}/{quote(find, safe='')}"
-            return answer.text(place, 303, {"Location": place})
+            row = f"/tables/{quote(table, safe='')}/{quote(find, safe='')}"
+            if wanted.key:
+                row += f"?key={quote(wanted.key, safe='')}"
+            return answer.text(row, 303, {"Location": row})
         found = await self._tables.page(table, wanted, here=here)
         if _html(request):
             return answer.html(pages.rows(self._app.settings.id, found, self._tables.names().get(table, "")))

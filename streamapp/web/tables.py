@@ -18,7 +18,7 @@ from yarl import URL
 from streamapp.clock import format_rfc3339
 from streamapp.driver.table_view import Row
 from streamapp.driver.views import NotReady, Version, Views
-from streamapp.web.asked import Asked, BadRequest, cursor
+from streamapp.web.asked import Asked, BadRequest, cursor, place
 
 #: Says that another worker of this app asks.
 PEER = "X-Streamapp-Peer"
@@ -92,16 +92,16 @@ class Tables:
             rows += part["rows"]
             versions += part["partitions"]
             if part["after"] is not None:
-                _, after = Asked((), {"after": part["after"].encode()}).after or (number, None)
+                number, after = place(part["after"].encode())
                 break
             number, after = number + 1, None
         more = number < (count if only is None else last)
-        place = cursor(number, after) if more else None
+        behind = cursor(number, after) if more else None
         return {
             "table": table,
             "rows": rows,
-            "after": place,
-            "next": None if place is None else _next(table, place, asked),
+            "after": behind,
+            "next": None if behind is None else _next(table, behind, asked),
             "partitions": versions,
         }
 
@@ -124,14 +124,14 @@ class Tables:
         self, views: Views, table: str, number: int, after: bytes | None, limit: int, here: bool
     ) -> dict[str, Any]:
         if not here and not views.owns(table, number):
-            place = {"after": cursor(number, after)} if after is not None else {}
-            query = urlencode({"partition": number, "limit": limit, **place})
+            behind = {"after": cursor(number, after)} if after is not None else {}
+            query = urlencode({"partition": number, "limit": limit, **behind})
             _, answer = await self._ask(views, table, number, f"?{query}")
             return answer
-        found, behind, version = views.page(table, number, after, limit, _PAGE_BYTES_MAX)
+        found, last, version = views.page(table, number, after, limit, _PAGE_BYTES_MAX)
         return {
             "rows": [{"key": row.key, "value": row.value, "url": _url(table, number, row)} for row in found],
-            "after": None if behind is None else cursor(number, behind),
+            "after": None if last is None else cursor(number, last),
             "partitions": [self._version(version)],
         }
 
@@ -140,7 +140,7 @@ class Tables:
         for last in (False, True):
             owner = await views.owner(table, number)
             if owner == self._address:
-                raise NotReady(f"{table}[{number}] is being restored by this worker")
+                raise NotReady(f"{table}[{number}] is not restored yet, or its owner listens on its own machine only")
             try:
                 return await self._get(f"{owner}/tables/{quote(table, safe='')}{rest}")
             except NotReady:
@@ -219,9 +219,9 @@ def _url(table: str, number: int, row: Row) -> str:
     return f"/tables/{quote(table, safe='')}/{row.path}?partition={number}{stored}"
 
 
-def _next(table: str, place: str, asked: Asked) -> str:
+def _next(table: str, behind: str, asked: Asked) -> str:
     query: Mapping[str, Any] = {
-        "after": place,
+        "after": behind,
         "limit": asked.limit,
         **({"partition": asked.partition} if asked.partition is not None else {}),
     }

@@ -84,14 +84,14 @@ def found(views: Views, table: str, key: str, event_key: str | None = None) -> A
     return values[0] if values else None
 
 
-def rows(views: Views, table: str, limit: int = 2) -> list[Any]:
+def rows(views: Views, table: str, limit: int = 2, bytes_max: int = 1 << 20) -> list[Any]:
     """Every row, by pages."""
     every = []
     for number in range(4):
         after = None
         while True:
-            page, after, _ = views.page(table, number, after, limit, 1 << 20)
-            assert len(page) <= limit
+            page, after, _ = views.page(table, number, after, limit, bytes_max)
+            assert len(page) <= (limit if bytes_max > 1 else 1)
             every += page
             if after is None:
                 break
@@ -130,6 +130,8 @@ def test_windows_are_rows_by_key_and_start(app: Bench) -> None:
         assert found(views, "hours", unquote_to_bytes(row.path).decode()) == row.value
         assert row.key == f"{row.key.rpartition('|')[0]}|{row.value['window_start']}"
     assert {row.key.rpartition("|")[0] for row in listed} == {"a|b", "ümlaut"}
+    # A page ends at its bytes, and the next one begins behind the last row it had.
+    assert rows(views, "hours", limit=50, bytes_max=1) == listed
 
 
 def test_the_owner_is_found_by_the_event_s_key(app: Bench) -> None:
