@@ -156,8 +156,9 @@ class Engine:
 
     def _begin_interval(self) -> None:
         if not self._pace.running:
-            self.commits.due(self._pace.begin())
-            asyncio.get_running_loop().call_later(self._settings.commit_interval, self._interval_over)
+            due_at = self._pace.begin()
+            self.commits.due(due_at)
+            asyncio.get_running_loop().call_later(due_at - self._clock.monotonic(), self._interval_over)
 
     def _interval_over(self) -> None:
         if self._pace.running:

@@ -22,6 +22,7 @@ class Pace:
         self._events_max = events_max or 0
         self._bytes_max = bytes_max
         self._due_at = _NEVER
+        self._stopped_at = -_NEVER
 
     @property
     def running(self) -> bool:
@@ -29,8 +30,14 @@ class Pace:
         return self._due_at != _NEVER
 
     def begin(self) -> float:
-        """The first work since the last commit is there: the interval begins. Returns its end, monotonic."""
-        self._due_at = self._monotonic() + self._interval_s
+        """The first work since the last commit is there. Returns when it is due, monotonic.
+
+        Under steady work a commit begins an interval after the last one began, however long that one took; after a
+        pause the interval begins with the work.
+        """
+        now = self._monotonic()
+        steady = self._stopped_at + self._interval_s
+        self._due_at = steady if steady > now else now + self._interval_s
         return self._due_at
 
     def is_due(self, byte_count: int) -> bool:
@@ -41,8 +48,9 @@ class Pace:
         return not self.finished % _CLOCK_EVERY and self._monotonic() >= self._due_at
 
     def stop(self) -> None:
-        """A commit is under way: the next interval begins with the next work."""
+        """A commit begins, or there is nothing to commit any more."""
         self._due_at = _NEVER
+        self._stopped_at = self._monotonic()
 
     def reset(self) -> None:
         """What had finished is committed, or given up."""

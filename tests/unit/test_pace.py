@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from streamapp.driver.pace import Pace
 
 
@@ -37,6 +39,23 @@ def test_without_work_no_interval_is_running() -> None:
     assert pace.running
     pace.stop()
     assert not pace.running
+
+
+def test_under_steady_work_commits_begin_an_interval_apart_however_long_they_take() -> None:
+    watch = Watch()
+    pace = paced(watch)
+    watch.now = 0.1
+    pace.stop()
+    watch.now = 0.16  # the commit took so long
+    assert pace.begin() == pytest.approx(0.2)
+
+
+def test_after_a_pause_the_interval_begins_with_the_work() -> None:
+    watch = Watch()
+    pace = paced(watch)
+    pace.stop()
+    watch.now = 5.0
+    assert pace.begin() == pytest.approx(5.1)
 
 
 def test_enough_events_or_bytes_are_due_at_once() -> None:
