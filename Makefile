@@ -8,7 +8,7 @@ STAMP := $(VENV)/.ready
 JOBS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format constraints bench bench-growth crash size stock chaos clean
+.PHONY: help setup run test check format constraints bench bench-growth crash clicks size stock chaos clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: $(STAMP)  ## real purchases through real Kafka into balances, with the auditor's verdict (ONCE=1 ends after it)
+run: $(STAMP)  ## real purchases through real Kafka, with the auditor's verdict (ONCE=1 ends after it)
 	@$(BIN)/streamapp demo $(if $(filter-out 0,$(ONCE)),--once)
 
 test: $(STAMP)  ## every test that gates a change, on real Kafka and PostgreSQL
@@ -46,6 +46,10 @@ constraints:  ## resolve constraints.txt and bench/constraints.txt anew (needs u
 crash: $(STAMP)  ## every crash point in every way on real Kafka (SEED= POINT= WAY= DYNAMIC=1 choose, REPORT= keeps)
 	@PYTHONPATH=tests/crash $(BIN)/python -m campaign $(if $(SEED),--seed $(SEED)) $(addprefix --point ,$(POINT)) \
 		$(addprefix --way ,$(WAY)) $(if $(DYNAMIC),--dynamic) $(if $(REPORT),--report $(REPORT))
+
+clicks: $(STAMP)  ## a million clicks through two workers, one killed every 20 s, all counted (CLICKS= SEED= choose, REPORT= keeps)
+	@PYTHONPATH=tests/crash $(BIN)/python -m clicks $(if $(CLICKS),--clicks $(CLICKS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(REPORT),--report $(REPORT))
 
 PEERS := .streamapp/bench/venv
 

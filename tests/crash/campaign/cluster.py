@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from confluent_kafka import (
     Consumer,
@@ -101,6 +101,10 @@ class Cluster:
 
     def records(self, names: Sequence[str]) -> list[Message]:
         """Every committed record of the topics, in the order of each partition."""
+        return list(self.stream(names))
+
+    def stream(self, names: Sequence[str]) -> Iterator[Message]:
+        """As `records`, one at a time: there may be millions."""
         left = self.ends(names, IsolationLevel.READ_COMMITTED)
         reader = Consumer(
             {
@@ -113,7 +117,6 @@ class Cluster:
                 "fetch.wait.max.ms": 20,
             }
         )
-        found: list[Message] = []
         try:
             reader.assign([TopicPartition(name, number, 0) for (name, number), end in left.items() if end])
             waiting = {at for at, end in left.items() if end}
@@ -124,14 +127,14 @@ class Cluster:
                 for message in reader.consume(2000, 0.5):
                     error = message.error()
                     if error is None:
-                        found.append(message)
+                        give_up = time.monotonic() + 4 * _ANSWER_S
+                        yield message
                     elif error.code() == KafkaError._PARTITION_EOF:
                         waiting.discard((message.topic(), message.partition()))
                     else:
                         raise KafkaException(error)
         finally:
             reader.close()
-        return found
 
     def close(self) -> None:
         self._reader.close()

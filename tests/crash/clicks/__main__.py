@@ -1,0 +1,97 @@
+"""`make clicks`: a million clicks through two workers, one of them killed every 20 s, everything counted.
+
+5 % of the records repeat another, 1 % are late, 0.1 % are poison. CLICKS= and SEED= choose; the seed repeats a storm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from campaign.cluster import Cluster
+from clicks.storm import Storm
+from streamapp.embedded.kafka import Kafka
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 0: everything as the oracle says; 1: not."""
+    parser = argparse.ArgumentParser(prog="make clicks", description=__doc__)
+    parser.add_argument("--clicks", type=int, default=1_000_000, help="records, repeats and poison among them")
+    parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
+    parser.add_argument("--kill-every", type=float, default=20.0, metavar="SECONDS")
+    parser.add_argument("--bound", type=float, default=3600.0, metavar="SECONDS", help="give up after so long")
+    parser.add_argument("--report", type=Path, help="Markdown, written at the end")
+    chosen = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    directory = Path(tempfile.mkdtemp(prefix="clicks-"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    kafka = Kafka(directory / "kafka", port=0, die_with_parent=True)
+    kafka.start()
+    cluster = Cluster(kafka.bootstrap)
+    try:
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            running = progress.add_task("clicks", total=chosen.clicks)
+
+            def tell(done: int, total: int, kills: int) -> None:
+                progress.update(running, completed=done, total=total, description=f"clicks, {kills} kills")
+
+            storm = Storm(
+                cluster, directory, chosen.seed, chosen.clicks, chosen.kill_every, chosen.bound, tell=tell
+            ).run()
+    finally:
+        cluster.close()
+        kafka.kill()
+    print(told(storm))
+    if chosen.report:
+        chosen.report.parent.mkdir(parents=True, exist_ok=True)
+        chosen.report.write_text(report(storm))
+    return 1 if storm.problems else 0
+
+
+def report(storm: Storm) -> str:
+    """The same, to be kept."""
+    lines = [
+        "# A storm of clicks",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, Python {platform.python_version()}, streamapp "
+        f"{metadata.version('streamapp')}, embedded Kafka, one node; `make clicks CLICKS={storm.records} "
+        f"SEED={storm.seed}` repeats it.",
+        "",
+        "```text",
+        told(storm),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def told(storm: Storm) -> str:
+    """What was seen, one figure a line."""
+    oracle, counts = storm.oracle, storm.counts
+    rows = [
+        ("seed", str(storm.seed)),
+        ("records", f"{storm.records:,}"),
+        *((f"  {kind}", f"{count:,}") for kind, count in sorted(oracle.made.items())),
+        ("kills", f"{storm.kills:,}"),
+        ("distinct clicks", f"{oracle.distinct:,}"),
+        ("sum of their prices", f"{oracle.amount:,}"),
+        *((topic, f"{count:,}") for topic, count in sorted(counts.items())),
+        ("seconds to consume all", f"{storm.seconds:,.1f}"),
+        ("records a second", f"{storm.records / max(storm.seconds, 0.001):,.0f}"),
+        ("seconds of the audit", f"{storm.audit_s:,.1f}"),
+    ]
+    lines = [f"{name:28}{value:>16}" for name, value in rows]
+    verdict = "FAIL" if storm.problems else "PASS"
+    return "\n".join([*lines, *storm.problems, verdict])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
