@@ -14,7 +14,7 @@ from streamapp.ops.connection import Listener, client_arguments
 from streamapp.ops.feed import KINDS, Key, Pace, feed, numbered
 from streamapp.ops.lines import Line, read_lines
 from streamapp.settings import load
-from streamapp.topics import MAX_RECORD_BYTES
+from streamapp.topics import CONTRACT, MAX_RECORD_BYTES
 
 
 def lines_of(tmp_path: Path, content: bytes, limit: int = 100) -> list[Line | None]:
@@ -165,3 +165,12 @@ def test_security_settings_reach_the_client(tmp_path: Path) -> None:
 
 def test_plain_connections_say_nothing_about_security() -> None:
     assert not [name for name in client_arguments(load(), Listener()) if name.startswith(("sasl", "ssl"))]
+
+
+def test_each_kind_goes_to_a_topic_of_the_contract_under_its_records_key() -> None:
+    assert {name: (kind.topic, kind.key_field) for name, kind in KINDS.items()} == {
+        "transfers": ("transfer", "from_account"),
+        "payments": ("payment", "merchant_id"),
+        "clicks": ("ad-click", "advertiser_id"),
+    }
+    assert {kind.topic for kind in KINDS.values()} <= {declared.name for declared in CONTRACT if declared.consumed}
