@@ -21,6 +21,9 @@ from campaign.cluster import Cluster
 from clicks.storm import Storm
 from streamapp.embedded.kafka import Kafka
 
+#: Without a terminal, a line this often tells that it is alive.
+_NOTE_EVERY_S = 10.0
+
 
 def main(arguments: list[str]) -> int:
     """Exit code 0: everything as the oracle says; 1: not."""
@@ -41,11 +44,24 @@ def main(arguments: list[str]) -> int:
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             running = progress.add_task("clicks", total=chosen.clicks)
 
+            told_at = 0.0
+
             def tell(done: int, total: int, kills: int) -> None:
+                nonlocal told_at
                 progress.update(running, completed=done, total=total, description=f"clicks, {kills} kills")
+                if not console.is_terminal and time.monotonic() - told_at > _NOTE_EVERY_S:
+                    told_at = time.monotonic()
+                    console.print(f"{done:,} of {total:,} consumed, {kills} kills", highlight=False)
 
             storm = Storm(
-                cluster, directory, chosen.seed, chosen.clicks, chosen.kill_every, chosen.bound, tell=tell
+                cluster,
+                directory,
+                chosen.seed,
+                chosen.clicks,
+                chosen.kill_every,
+                chosen.bound,
+                tell=tell,
+                note=lambda text: console.print(text, highlight=False),
             ).run()
     finally:
         cluster.close()

@@ -36,7 +36,10 @@ _FOR_A_MOMENT = {
 
 @dataclass
 class Storm:
-    """See the module. `tell` is told how many records are consumed, of how many, and how often was killed."""
+    """See the module.
+
+    `tell` is told how many records are consumed, of how many, and how often was killed; `note`, what is done next.
+    """
 
     cluster: Cluster
     directory: Path
@@ -46,6 +49,7 @@ class Storm:
     bound_s: float
     span_s: float = 7200.0
     tell: Callable[[int, int, int], None] = lambda done, total, kills: None
+    note: Callable[[str], None] = lambda text: None
     problems: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)  # records by topic
     kills: int = 0
@@ -140,9 +144,11 @@ class Storm:
 
     def _judge(self) -> None:
         began = time.monotonic()
+        self.note(f"all consumed after {self.seconds:.0f} s, {self.kills} kills; the auditor reads")
         report = audit({"bootstrap.servers": self.cluster.bootstrap}, group=self.app, wait_s=_CONSUMED_S)
         self.audit_s = time.monotonic() - began
         self._expect("verdict of the auditor", _told(report), "PASS")
+        self.note(f"{report.verdict} after {self.audit_s:.0f} s; counting what is in the topics")
         oracle = self.oracle
         for topic in ("advertiser-charge", "publisher-revenue"):
             seen: set[str] = set()
