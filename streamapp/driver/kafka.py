@@ -1,17 +1,19 @@
 """The real environment of a worker: Kafka by aiokafka's clients, a state directory, the machine's clock.
 
-The only module that reads private attributes of aiokafka's consumer:
-`_coordinator` (group_id, generation, member_id) and `_subscription` (a partition's position without waiting).
+The only module that reads private attributes of aiokafka's consumer: `_coordinator` (group_id, generation, member_id,
+request_rejoin) and `_subscription` (a partition's position without waiting, and what is taken of an assignment).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import aiokafka
 import aiokafka.errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
@@ -19,8 +21,11 @@ from streamapp.driver.environment import Listener, WantedTopics
 from streamapp.driver.state_directory import State, opened_state
 from streamapp.eos.connections import KafkaCluster, connect, security_options
 from streamapp.eos.protocol import Membership
+from streamapp.errors import StreamAppError
 from streamapp.settings import Settings
 from streamapp.types import Partition
+
+logger = logging.getLogger(__name__)
 
 #: How soon a topic that was deleted or has got partitions is noticed.
 _METADATA_AGE_MS = 5000
@@ -28,6 +33,12 @@ _METADATA_AGE_MS = 5000
 #: neither, has its partitions before all have heard.
 _HEARTBEAT_S = 0.75
 _CHANGELOG_WAIT_MS = 100
+#: How often in a row the group is asked for another assignment before the worker gives up.
+_ASK_MOST = 3
+
+
+class ConsumerEnded(StreamAppError):
+    """The member or its fetches failed for good. The worker ends; nothing is lost."""
 
 
 class KafkaEnvironment:
@@ -99,7 +110,11 @@ class KafkaMember:
     """A `Member`: aiokafka's consumer."""
 
     def __init__(self, settings: Settings, assignor: Any, options: Mapping[str, Any]) -> None:
-        self._instance = settings.instance
+        self._group, self._instance = settings.id, settings.instance
+        self._assignor = assignor
+        #: How often in a row another assignment was asked for, and why none came.
+        self._asked = 0
+        self._failure: ConsumerEnded | None = None
         self._consumer = aiokafka.AIOKafkaConsumer(
             group_id=settings.id,
             group_instance_id=settings.instance,
@@ -114,6 +129,7 @@ class KafkaMember:
             metadata_max_age_ms=_METADATA_AGE_MS,
             **options,
         )
+        self._subscriptions = self._consumer._subscription = _Subscriptions()
         self._started = False
         # Plain calls of every fetch, without a layer between.
         self.assignment = self._consumer.assignment
@@ -124,10 +140,52 @@ class KafkaMember:
         return Membership(coordinator.group_id, coordinator.generation, coordinator.member_id, self._instance)
 
     async def subscribe(self, topics: Collection[str], listener: Listener) -> None:
-        self._consumer.subscribe(list(topics), listener=_RebalanceListener(listener))
+        self._consumer.subscribe(list(topics), listener=_RebalanceListener(self, listener))
         if not self._started:
             self._started = True
-            await self._consumer.start()
+            try:
+                await self._consumer.start()
+            except aiokafka.errors.KafkaError as exc:
+                raise self._ended(exc) from exc
+
+    def has_true_assignment(self) -> bool:
+        """Whether what was just assigned is for what is subscribed; if not, the group is asked for another (ADR 0011).
+
+        After some tries in vain `fetch` raises.
+        """
+        assignor = self._assignor
+        if assignor.fits:
+            self._asked = 0
+            return True
+        subscribed = self._consumer.subscription()
+        is_strange = any(topic not in subscribed for topic, _ in self._subscriptions.given)
+        # A leader that does not say for what it assigned has known the subscription once it was asked anew, and always
+        # that of a member without INSTANCE, which no group keeps an old assignment for.
+        if assignor.made_for is None and not is_strange and (self._asked or self._instance is None):
+            return True
+        if self._asked >= _ASK_MOST:
+            self._failure = ConsumerEnded(
+                f"Group {self._group} assigned partitions of other topics than this worker subscribes, {_ASK_MOST} "
+                "times after it was asked for others. The worker ends; what was committed is kept, and nothing was "
+                "consumed since. Stop members of the group that are none of this service's, then start it again."
+            )
+            return False
+        self._asked += 1
+        logger.warning(
+            "the group's assignment is for %s, and this worker reads %s: it asks for another, which rebalances the "
+            "group; nothing is consumed until then",
+            "topics unknown" if assignor.made_for is None else ", ".join(sorted(assignor.made_for)),
+            ", ".join(sorted(subscribed)),
+        )
+        assignor.ask_for_another()
+        self._consumer._coordinator.request_rejoin()
+        return False
+
+    def _ended(self, exc: BaseException) -> ConsumerEnded:
+        return ConsumerEnded(
+            f"The consumer of group {self._group} ended: {type(exc).__name__}: {exc}. What was committed is kept, and "
+            "what was not runs again. Mend what it names and start the worker again."
+        )
 
     def seek(self, partition: Partition, offset: int) -> None:
         self._consumer.seek(TopicPartition(*partition), offset)
@@ -155,7 +213,12 @@ class KafkaMember:
         return stamp
 
     async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Any, list[Any]]:
-        return await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=record_limit)
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=record_limit)
+        except aiokafka.errors.KafkaError as exc:
+            raise self._ended(exc) from exc
 
     async def close(self) -> None:
         await self._consumer.stop()
@@ -178,12 +241,28 @@ class KafkaFetches:
         await self._consumer.stop()
 
 
+class _Subscriptions(SubscriptionState):
+    """aiokafka's, which fails an assertion, and with it the whole membership, for a topic that is not subscribed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Everything the group gave.
+        self.given: frozenset[Any] = frozenset()
+
+    def assign_from_subscribed(self, assignment: Any) -> None:
+        """Take what is subscribed; of the rest `has_true_assignment` hears."""
+        self.given = frozenset(assignment)
+        super().assign_from_subscribed({tp for tp in self.given if tp.topic in self.topics})
+
+
 class _RebalanceListener(aiokafka.ConsumerRebalanceListener):
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, member: KafkaMember, listener: Listener) -> None:
+        self._member = member
         self._listener = listener
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         await self._listener.on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
-        await self._listener.on_partitions_assigned(assigned)
+        if self._member.has_true_assignment():
+            await self._listener.on_partitions_assigned(assigned)

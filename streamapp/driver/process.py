@@ -15,6 +15,10 @@ logger = logging.getLogger(__name__)
 DRAIN_TIMEOUT_S = 18.0
 
 
+class EndedByItself(StreamAppError):
+    """Something of the worker failed that nobody had told the app of. The worker ends; nothing is lost."""
+
+
 async def work(app: Any) -> int:
     """Run `app` until SIGTERM, SIGINT or an error that ends it. The exit code: 0 drained, 1 not.
 
@@ -51,6 +55,7 @@ async def _stopped(app: Any, running: asyncio.Task[None]) -> int:
     failure = app.failure
     if running.done() and not running.cancelled() and running.exception() is not None:
         failure = failure or running.exception()
+    crashed = app.crash_reason
     try:
         async with asyncio.timeout(DRAIN_TIMEOUT_S):
             await app.stop()
@@ -67,4 +72,9 @@ async def _stopped(app: Any, running: asyncio.Task[None]) -> int:
     if failure is not None:
         logger.critical("the worker ended with an error", exc_info=failure)
         return 1
+    if crashed is not None:
+        raise EndedByItself(
+            f"The worker ended by itself: {type(crashed).__name__}: {crashed}. What was committed is kept, and what "
+            "was not runs again. The lines above say more; start it again when that is mended."
+        ) from crashed
     return 0

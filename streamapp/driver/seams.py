@@ -49,8 +49,8 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "faust.tables.manager:TableManager": ("_tables_finalized", "_tables_registered"),
     # The seat, and how far a partition is read.
     "aiokafka.consumer.consumer:AIOKafkaConsumer": ("_coordinator", "_subscription"),
-    "aiokafka.consumer.group_coordinator:GroupCoordinator": ("generation", "group_id", "member_id"),
-    "aiokafka.consumer.subscription_state:SubscriptionState": ("subscription",),
+    "aiokafka.consumer.group_coordinator:GroupCoordinator": ("generation", "group_id", "member_id", "request_rejoin"),
+    "aiokafka.consumer.subscription_state:SubscriptionState": ("assign_from_subscribed", "subscription"),
     "aiokafka.consumer.subscription_state:Assignment": ("state_value", "tps"),
     "aiokafka.consumer.subscription_state:TopicPartitionState": ("has_valid_position", "position"),
 }

@@ -35,7 +35,7 @@ from streamapp.eos.cluster import Cluster
 from streamapp.eos.patience import Patience
 from streamapp.eos.plain import PlainCluster, PlainProducer
 from streamapp.eos.producer import Producer
-from streamapp.errors import ConfigurationError, StreamAppError, Unavailable
+from streamapp.errors import StreamAppError, Unavailable
 from streamapp.failpoints import failpoint
 from streamapp.topics import changelog_spec, inbox_changelog_spec
 
@@ -132,10 +132,7 @@ class Consumer(Service):
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics, which exist from here on. What cannot be ends the worker."""
-        try:
-            await self._subscribe(topics)
-        except ConfigurationError as exc:
-            self.end(exc)
+        await self._guarded(self._subscribe(topics))
 
     async def _subscribe(self, topics: Iterable[str]) -> None:
         assert self._member is not None and self._group is not None

@@ -153,14 +153,14 @@ class Group:
         member = self.members.pop(seated)
         member.answer_join(JoinAnswer(Code.FENCED_INSTANCE_ID, member_id=seated))
         member.answer_sync(SyncAnswer(Code.FENCED_INSTANCE_ID))
-        changed = join.subscription != member.join.subscription
         member.member_id, member.join = self._name(join), join
         self.members[member.member_id] = member
         self.instances[str(join.instance_id)] = member.member_id
         if self.leader == seated:
             self.leader = member.member_id
         self._alive(member)
-        if self.phase is Phase.STABLE and not changed:
+        if self.phase is Phase.STABLE:
+            # Whatever it subscribes now: the coordinator looks at the assignor's name only, and ours has one (KIP-345).
             # No member list even for a leader: it has nothing to assign, the assignment stands.
             return reply(self._joined(member)._replace(members=()))
         member.join_reply = reply

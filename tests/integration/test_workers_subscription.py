@@ -1,0 +1,133 @@
+"""A static worker that comes back to its seat with another subscription: it gets what it subscribes, and no more."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from service import Service, Worker, wait_until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+#: An agent for each topic the environment names.
+_APP = """\
+import os
+from streamapp.app import App, use
+
+app = use(App(autodiscover=False))
+for topic in os.environ["TEST_TOPICS"].split(","):
+    @app.agent(app.topic(topic, value_type=int), name=f"agent-{topic[-1]}")
+    async def agent(stream):
+        async for _ in stream:
+            pass
+"""
+#: Longer than any restart here takes, so that the seat is still there.
+SESSION_S = 30
+
+
+@pytest.fixture
+def service(kafka: Any, topic_prefix: str, tmp_path: Path) -> Iterator[Service]:
+    with Service(kafka.bootstrap, topic_prefix, tmp_path) as service:
+        tmp_path.joinpath("own.py").write_text(_APP)
+        for letter in "abc":
+            service.create(f"{topic_prefix}-{letter}", **{"message.timestamp.type": "LogAppendTime"})
+        yield service
+
+
+def started(service: Service, instance: str, letters: str) -> Worker:
+    topics = ",".join(f"{service.id}-{letter}" for letter in letters)
+    wrap = ("env", f"TEST_TOPICS={topics}")
+    return service.worker(instance, state=instance, wrap=wrap, SESSION_TIMEOUT=SESSION_S)
+
+
+def pair(service: Service, letters: str) -> tuple[Worker, Worker]:
+    """Two workers that share the topics."""
+    workers = started(service, "one", letters), started(service, "two", letters)
+
+    def said() -> str:
+        return "".join(worker.said for worker in workers)
+
+    last = f"{service.id}-{letters[-1]}"
+    wait_until(lambda: all(f"{last}[{half}], ready" in said() for half in ("0-1", "2-3")), said)
+    return workers
+
+
+def owned(service: Service, letter: str) -> str:
+    return f"{service.id}-{letter}[0-3]"
+
+
+def feed_and_await(service: Service, letter: str) -> None:
+    topic = f"{service.id}-{letter}"
+    before = service.committed(topic)
+    service.send(topic, [b"1", b"2", b"3"])
+    service.until_committed(before + 3, topic)
+
+
+def test_a_topic_that_came_is_consumed_at_once(service: Service) -> None:
+    first = started(service, "one", "a")
+    first.until("ready after")
+    assert first.stop() == 0, first.said
+    second = started(service, "one", "ab")
+    second.until(f"owns {owned(service, 'a')}, {owned(service, 'b')}, ready after")
+    assert "asks for another" in second.said
+    feed_and_await(service, "a")
+    feed_and_await(service, "b")
+    assert second.stop() == 0, second.said
+
+
+def test_a_topic_that_went_is_given_up(service: Service) -> None:
+    first = started(service, "one", "ab")
+    first.until("ready after")
+    assert first.stop() == 0, first.said
+    second = started(service, "one", "bc")
+    second.until(f"owns {owned(service, 'b')}, {owned(service, 'c')}, ready after")
+    feed_and_await(service, "c")
+    assert second.stop() == 0, second.said
+
+
+def test_the_same_subscription_rebalances_nobody(service: Service) -> None:
+    first, other = pair(service, "ab")
+    generations = other.said.count("ready after")
+    assert first.stop() == 0, first.said
+    again = started(service, "one", "ab")
+    again.until("ready after")
+    assert "asks for another" not in again.said
+    assert other.said.count("ready after") == generations, other.said
+
+
+def test_workers_are_moved_to_another_subscription_one_by_one(service: Service) -> None:
+    """A rolling upgrade: what anybody subscribes is consumed between its steps and after them."""
+    first, second = pair(service, "ab")
+    assert first.stop() == 0, first.said
+    first = started(service, "one", "bc")
+    first.until("-c[0-3], ready after")
+    for letter in "abc":
+        feed_and_await(service, letter)
+    assert second.stop() == 0, second.said
+    second = started(service, "two", "bc")
+    second.until("-c[")
+    for letter in "bc":
+        feed_and_await(service, letter)
+    assert first.exit_code is None, first.said
+    assert first.stop() == 0, first.said
+    assert second.stop() == 0, second.said
+
+
+def test_a_worker_that_cannot_be_a_member_ends_and_says_why(service: Service) -> None:
+    options = {"bootstrap.servers": service.bootstrap, "group.id": service.id}
+    stranger = Consumer({**options, "partition.assignment.strategy": "range"})
+    try:
+        stranger.subscribe([f"{service.id}-a"])
+        wait_until(lambda: stranger.poll(0.1) is None and bool(stranger.assignment()), lambda: "no assignment")
+        worker = started(service, "one", "a")
+        assert worker.wait() == 1, worker.said
+    finally:
+        stranger.close()
+    assert f"error: The consumer of group {service.id} ended: InconsistentGroupProtocol" in worker.said
+    assert "What was committed is kept" in worker.said
