@@ -17,12 +17,14 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Producer
 
 from campaign.cluster import Cluster
 from campaign.worker import Worker
-from clicks.oracle import Oracle
+from clicks.oracle import STEP_S, Oracle
 from streamapp.audit import Report, audit
 
 _TOPIC = "ad-click"
 _CONSUMED_S = 60.0
 _POLL_S = 0.25
+#: What part of the records is consumed between two kills, at least.
+_BETWEEN_KILLS = 0.05
 #: What a broker says of topics, and of a group, that it has just been asked to make.
 _FOR_A_MOMENT = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -60,9 +62,11 @@ class Storm:
         """Fire it; what went wrong is in `problems`."""
         self.app = f"clicks-{self.seed}"
         self.cluster.make_topics(self.app)
-        self.oracle = Oracle(self.seed, self.records, self.cluster.partitions, time.time(), self.span_s)
+        end_s = time.time() // STEP_S * STEP_S  # whole steps, so that a seed has the same late clicks at any time
+        self.oracle = Oracle(self.seed, self.records, self.cluster.partitions, end_s, self.span_s)
         self._workers: dict[str, Worker] = {}
         self._sent = threading.Event()
+        self._done = 0  # records consumed, when last asked
         feeding = threading.Thread(target=self._feed, name="feed", daemon=True)
         began = time.monotonic()
         try:
@@ -115,18 +119,21 @@ class Storm:
         self._sent.set()
 
     def _kill_until_consumed(self, began: float) -> None:
-        """Kill one worker after the other, each in its turn, and start it again at once."""
-        turns, next_kill = itertools.cycle(self._workers), began + self.kill_every_s
+        """Kill one worker after the other, each in its turn, and start it again at once.
+
+        Not before something was done since the last time: on a busy machine a worker takes long to start.
+        """
+        turns, next_kill, at_kill = itertools.cycle(self._workers), began + self.kill_every_s, 0
         while not self._consumed():
             now = time.monotonic()
             if now - began > self.bound_s:
                 raise TimeoutError(f"not consumed in {self.bound_s:.0f} s; seed {self.seed}; {self.directory}")
-            if now >= next_kill:
+            if now >= next_kill and self._done >= at_kill + self.records * _BETWEEN_KILLS:
                 name = next(turns)
                 self._workers[name].kill()
                 self.kills += 1
                 self._start(name)
-                next_kill = now + self.kill_every_s
+                next_kill, at_kill = now + self.kill_every_s, self._done
             time.sleep(_POLL_S)
 
     def _consumed(self) -> bool:
@@ -137,6 +144,7 @@ class Storm:
             if exc.args[0].code() not in _FOR_A_MOMENT:
                 raise
             return False
+        self._done = done
         self.tell(done, max(end, self.records), self.kills)
         return self._sent.is_set() and done == end
 
