@@ -109,13 +109,14 @@ class Engine:
 
     def finished(self, unit: Unit) -> None:
         """Merge a unit's effects; the transaction grows and may become due."""
-        append = self.producer.append
+        filling = self.producer.filling
+        append = filling.append
         for topic, partition, key, value, headers, timestamp in unit.sends:
             append(topic, partition, key, value, headers, timestamp)
         for store in unit.stores.values():
             store.merge()
         pace = self._pace
-        due = pace.is_due(self.producer.byte_count)
+        due = pace.is_due(filling.byte_count)
         if self.gate.single:
             self._replay.ran(unit)
             self.request_commit()

@@ -154,19 +154,17 @@ class Task:
             self.offsets[partition] = last.offset + 1
             self.append_times[partition] = last.timestamp
         self._work.finished(unit)
-        self._leave(unit)
+        del self._running[unit.lane]
+        self._gate.leave()
         self.advance()
 
     def retry(self, unit: Unit) -> None:
         """The unit failed as a batch: forget it and run its records again, one at a time."""
         unit.give_up()
         self.push_back(unit.records)
-        self._leave(unit)
-        self.advance()
-
-    def _leave(self, unit: Unit) -> None:
         del self._running[unit.lane]
         self._gate.leave()
+        self.advance()
 
     def keep_time(self, at_end: Callable[[Partition], bool]) -> None:
         """Tell the stores how far append time has come; those with a retention let go of what is older.

@@ -106,7 +106,7 @@ class Topic(topics.Topic):
                 callback=callback,
                 force=force,
             )
-        name = self.get_topic_name()
+        name = self._name or self.get_topic_name()
         if callback is not None:
             raise UnitMisuse(_CALLBACK)
         if not engine.producer.knows(name):
@@ -152,7 +152,7 @@ class Topic(topics.Topic):
                 force=force,
                 eager_partitioning=eager_partitioning,
             )
-        name = self.get_topic_name()
+        name = self._name or self.get_topic_name()
         if callback is not None:
             raise UnitMisuse(_CALLBACK)
         if not engine.producer.knows(name):

@@ -79,15 +79,22 @@ class Producer:
         )
         self._catalog = Catalog(cluster, clock)
         self._topics = self._catalog.known
-        self._filling = Filling(
+        #: What was appended since the last commit.
+        self.filling = Filling(
             self._topics, batch_bytes, compression, clock, transactional=transactional_id is not None
         )
         # The hot path, without a step in between.
-        self.append = self._filling.append
-        self.check = self._filling.check
-        self.check_partition = self._filling.check_partition
-        self.place = self._filling.place
-        self.partition_for = self._filling.partition_for
+        self.knows = self._topics.__contains__
+        self.append = self.filling.append
+        self.check = self.filling.check
+        self.check_partition = self.filling.check_partition
+        self.place = self.filling.place
+        self.partition_for = self.filling.partition_for
+
+    @property
+    def byte_count(self) -> int:
+        """Bytes appended since the last commit, before compression."""
+        return self.filling.byte_count
 
     @property
     def state(self) -> State:
@@ -118,13 +125,10 @@ class Producer:
 
         To be asked before rejoining after a lost membership (decision 5). Drops what was appended.
         """
-        self._filling.clear()
+        self.filling.clear()
         await self._coordinator.ask()
 
     # --- topics
-
-    def knows(self, topic: str) -> bool:
-        return topic in self._topics
 
     async def ensure(self, topic: str, *, patience_s: float = TOPIC_PATIENCE_S) -> TopicDescription:
         """Learn a topic's partitions and limits before the first send to it (`Catalog.ensure`)."""
@@ -139,11 +143,6 @@ class Producer:
         await self._catalog.refresh(topic)
 
     # --- records
-
-    @property
-    def byte_count(self) -> int:
-        """Bytes appended since the last commit, before compression."""
-        return self._filling.byte_count
 
     # --- the steps of a commit, in this order (eos/commit.py)
 
@@ -185,7 +184,7 @@ class Producer:
     async def end(self) -> None:
         """Step 5, the commit point. Goes on until the outcome is known (decision 7)."""
         await self._coordinator.end(committed=True)
-        self._filling.turn += 1
+        self.filling.turn += 1
 
     async def abort(self) -> None:
         """Give up what is open and everything appended. Afterwards the next transaction may begin.
@@ -193,7 +192,7 @@ class Producer:
         Waits for a broker that is down; may be cancelled and called again. `InstanceFenced` if somebody newer holds
         the transactional id. Never possible once the commit was sent: its outcome is not ours to change.
         """
-        self._filling.clear()
+        self.filling.clear()
         if self.state in (State.WRITTEN, State.BOUND, State.ABORTING):
             await self._coordinator.end(committed=False)
         elif self.state is State.OUSTED:
@@ -205,11 +204,11 @@ class Producer:
         """Every batch as bytes, in order of appending, numbered under the transaction's identity."""
         transaction = self._coordinator.transaction
         closed: dict[Partition, deque[_Sending]] = {}
-        for batch in self._filling.batches():
+        for batch in self.filling.batches():
             records = batch.close(transaction.identity, transaction.sequence(batch.partition))
             transaction.advance(batch.partition, batch.count)
             closed.setdefault(batch.partition, deque()).append(_Sending(records, batch.count))
-        self._filling.clear()
+        self.filling.clear()
         return closed
 
     async def _round(self, heads: Mapping[Partition, bytearray]) -> tuple[ProduceAnswer, str | None]:
