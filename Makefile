@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 # Test files that run side by side; most of their time they wait, so it is more than the cores.
-JOBS ?= 4
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format constraints bench bench-growth crash clicks size stock chaos clean
