@@ -201,6 +201,10 @@ async def test_any_worker_answers_for_any_key_while_partitions_move(
                 engine = app.engine
                 if engine is not None and engine.tasks:
                     async with engine._commit_lock:
+                        for _ in range(200):  # the lock is free just behind a commit, when nothing has finished yet
+                            if engine.dirty or not engine.tasks or stopped.is_set():
+                                break
+                            await asyncio.sleep(0.005)
                         if engine.dirty and engine.tasks:
                             engine.gate.close()
                             if await engine.gate.drained(5.0) and engine.dirty:
