@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -110,3 +111,13 @@ async def test_a_leader_that_does_not_say_for_what_it_assigned_is_asked_once() -
     assert len(asked) == 1
     member._consumer._coordinator = None
     await member.close()
+
+
+def test_an_assignment_kept_from_a_worker_at_another_address_fits_nothing() -> None:
+    before = Assignor(app())
+    made = sent(before.assign(Cluster(), joined(one=(before, {"a"})))["one"])
+    said = zlib.decompress(made.user_data).replace(b"streamapp.invalid", b"127.0.0.1:6066")
+    after = Assignor(app())
+    after.metadata({"a"})
+    after.on_assignment(SimpleNamespace(user_data=zlib.compress(said)))
+    assert not after.fits
