@@ -121,6 +121,7 @@ def _audited(settings: Settings) -> Report:
     give_up = time.monotonic() + _CLOSING_S
     time.sleep(settings.window_idle)
     while True:
+        began = time.monotonic()  # an audit may take longer than the closing: what counts is when it looked
         with Watch() as watch:
             report = oracle.audit(
                 connection_settings(settings),
@@ -129,7 +130,7 @@ def _audited(settings: Settings) -> Report:
                 wait_s=60.0,
                 progress=watch.tell,
             )
-        if not (settings.window_idle and report.totals_by_window.open) or time.monotonic() > give_up:
+        if not (settings.window_idle and report.totals_by_window.open) or began > give_up:
             return report
 
 
