@@ -39,6 +39,9 @@ class Remedy(Enum):
 #: Every code a transactional request is known to be answered with.
 REMEDIES: dict[int, Remedy] = {
     Code.NONE: Remedy.DONE,
+    # The broker failed within; whether the request was carried out is open, as after a time-out. Asked again it is
+    # known: seen of Kafka 4.3 while a second producer took the transactional id, where the next answer was 47 or 90.
+    Code.UNKNOWN_SERVER_ERROR: Remedy.REPEAT,
     Code.CORRUPT_MESSAGE: Remedy.REPEAT,
     Code.UNKNOWN_TOPIC_OR_PARTITION: Remedy.REROUTE,
     Code.LEADER_NOT_AVAILABLE: Remedy.REROUTE,

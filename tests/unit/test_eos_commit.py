@@ -399,7 +399,7 @@ async def test_what_refused_offsets_mean(
     assert [request.committed for request in cluster.named("end")] == ([False] if aborted else [])
 
 
-@pytest.mark.parametrize("code", [-1, 999, Code.OFFSET_OUT_OF_RANGE])
+@pytest.mark.parametrize("code", [-2, 999, Code.OFFSET_OUT_OF_RANGE])
 @pytest.mark.parametrize("call", ["produce", "offsets", "end"])
 async def test_a_code_nobody_knows_is_a_crash(
     cluster: ScriptedCluster, producer: Producer, call: str, code: int
@@ -734,7 +734,7 @@ def test_a_seat_is_held_while_generation_and_member_are_the_same() -> None:
 #: Every row of the table, written down a second time by what Kafka documents of the code.
 EXPECTED = {
     Remedy.DONE: {0},
-    Remedy.REPEAT: {2, 14, 19, 20, 51, 78, 88, 89},
+    Remedy.REPEAT: {-1, 2, 14, 19, 20, 51, 78, 88, 89},
     Remedy.REROUTE: {3, 5, 6, 7, 9, 13, 15, 16, 52, 56, 74, 75},
     Remedy.ABORT: {27, 45, 46, 120},
     Remedy.CONTENT: {10, 18, 32, 87},
