@@ -17,8 +17,9 @@ from proofs.memory import FLAT, Sample, slope
 def samples(bytes_an_event: float) -> list[Sample]:
     noise = (0, 900_000, -700_000, 300_000)  # a collection of garbage, a memtable
     return [
-        Sample(events, Use(int(200e6 + bytes_an_event * events + noise[number % 4]), 20, 50))
+        Sample(events, Use(int(200e6 + cache + bytes_an_event * events + noise[number % 4]), 20, 50), cache)
         for number, events in enumerate(range(600_000, 2_000_000, 20_000))
+        for cache in (number * 1_000_000,)  # fills all the while
     ]
 
 
