@@ -24,7 +24,8 @@ _KEY_SHOWN, _VALUE_SHOWN = 80, 300
 def tables(app_id: str, names: Mapping[str, str]) -> str:
     """The list of tables."""
     rows = (
-        f'<tr><td><a href="/tables/{quote(name, safe="")}">{escape(name)}</a></td><td>{escape(about)}</td></tr>'
+        f'<tr><td class="name"><a href="/tables/{quote(name, safe="")}">{escape(name)}</a></td>'
+        f"<td>{escape(about)}</td></tr>"
         for name, about in names.items()
     )
     body = _table(("Table", "What it holds"), rows) if names else "<p>This app keeps no table.</p>"
