@@ -23,6 +23,7 @@ from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Environment
 from streamapp.driver.inbox import InboxTable
 from streamapp.driver.outputs import Outputs
+from streamapp.driver.row_upserts import RowUpserts
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
 from streamapp.driver.views import Views
 from streamapp.driver.windows import WindowedTable
@@ -95,6 +96,8 @@ class EngineApp(faust.App):
         self._intent_handlers: dict[str, Handler] = {}
         #: Topics that tables send their rows to; missing ones are created compacted.
         self.upsert_topics: set[str] = set()
+        #: Of plain tables, those that are sent at most once in a while.
+        self.limited_upserts: list[RowUpserts] = []
         super().__init__(*args, **kwargs)
 
     @property

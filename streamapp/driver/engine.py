@@ -93,6 +93,8 @@ class Engine:
         self.commits = Commits(clock)
         #: Runs what events want done after their commit; None where no handler is registered.
         self.intents: Intents | None = None
+        #: Adds to the open transaction what is due in tables, while nothing runs.
+        self.before_commit: Callable[[], None] | None = None
         #: Runs of timers, whose sends go with the commits.
         self.timers = Timers(self.gate, self.finished)
         self._settings = settings
@@ -209,6 +211,8 @@ class Engine:
                 await self._abort(self._held_up())
                 return False
             self._barriers_missed = 0
+            if self.before_commit is not None and not self.gate.single:
+                self.before_commit()
             if not self._pace.finished:
                 self.commits.settled()
                 self._open()

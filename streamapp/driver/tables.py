@@ -17,6 +17,7 @@ import msgspec
 from faust.tables.manager import TableManager as FaustTableManager
 
 from streamapp.codec import Codec
+from streamapp.driver.row_upserts import SUFFIX, RowUpserts
 from streamapp.driver.table_view import TableView
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 from streamapp.driver.upserts import Upserts
@@ -58,7 +59,7 @@ class Table(faust.Table):
         self._in_memory: StorePartition | None = None
         #: Its windows, if it has any: rows are theirs then.
         self.windowed: WindowedTable | None = None
-        self._upserts: Upserts | None = None
+        self._upserts: RowUpserts | None = None
 
     @property
     def changelog_topic_name(self) -> str:
@@ -141,10 +142,10 @@ class Table(faust.Table):
         return self.rows("reading").get(self.key_bytes(key)) is not None
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        rows = self.rows("writing")
-        rows.set(self.key_bytes(key), self._dump(value))
+        rows, raw = self.rows("writing"), self.key_bytes(key)
+        rows.set(raw, self._dump(value))
         if self._upserts is not None:
-            self._upsert(key, value)
+            self._upserts.changed(key, raw, value)
         self._written(rows)
 
     def __delitem__(self, key: Any) -> None:
@@ -153,7 +154,7 @@ class Table(faust.Table):
             raise KeyError(key)
         rows.delete(raw)
         if self._upserts is not None:
-            self._upsert(key, None)
+            self._upserts.changed(key, raw, None)
         self._written(rows)
 
     def pop(self, key: Any, default: Any = _MISSING) -> Any:
@@ -214,16 +215,38 @@ class Table(faust.Table):
 
     # --- upserts and windows
 
-    def upsert_to(self, topic: Any) -> Table:
-        """Send each row to `topic` when it is set, under its key, and a null value when it is deleted."""
-        self._upserts = Upserts(self.app, topic)
-        self.app.upsert_topics.add(self._upserts.topic)
+    def upsert_to(self, topic: Any, *, emit_every: Any = 0, final_only: bool = False, tombstones: bool = True) -> Table:
+        """Send each row to `topic` when it is set, under its key, and a null value when it is deleted.
+
+        `emit_every`: each row at most once in so many seconds, the first change at once and the last one always; its
+        marks are in a table of their own, `<table>_upserts`. `tombstones=False`: no null values. `final_only` is for
+        tables with windows, and refused.
+        """
+        if final_only:
+            self.app.refuse(
+                f"Table {self.name}: final_only= is for windows. A row of a plain table is never closed, so there is "
+                "no last upsert of it. Write emit_every= for fewer of them."
+            )
+        marks, every_ms = None, milliseconds(emit_every, "emit_every")
+        if every_ms:
+            marks = Table(
+                self.app,
+                name=self.name + SUFFIX,
+                key_type=self.key_type,
+                help=f"Rows of {self.name} that were sent of late, and whether they have changed since",
+            )
+            self.app.tables.add(marks)
+        upserts = Upserts(self.app, topic)
+        self._upserts = RowUpserts(self, upserts, marks=marks, every_ms=every_ms, tombstones=tombstones)
+        self.app.upsert_topics.add(upserts.topic)
+        if marks is not None:
+            self.app.limited_upserts.append(self._upserts)
         return self
 
-    def _upsert(self, key: Any, value: Any) -> None:
-        assert self._upserts is not None
-        text = key if isinstance(key, str) else self.key_bytes(key).decode()
-        self._upserts.send(current_unit(), text, value)
+    def send_held(self) -> None:
+        """In a test context: send the rows that `emit_every` holds back, as if their time had come."""
+        if self._upserts is not None:
+            self._upserts.send_held()
 
     def tumbling(self, size: Any, expires: Any = None, key_index: bool = False, **options: Any) -> Any:
         """Windows of `size` seconds (or a timedelta), one after the other, by event time; see `hopping`."""

@@ -25,6 +25,7 @@ from streamapp.driver.closings import Closings
 from streamapp.driver.consumer import GroupConsumer
 from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Environment, Member
+from streamapp.driver.held_upserts import HeldUpserts
 from streamapp.driver.inbox import InboxTable, one_count
 from streamapp.driver.kafka import KafkaEnvironment
 from streamapp.driver.preparation import Preparation
@@ -143,7 +144,9 @@ class Consumer(Service):
         self._preparation.subscribed = names
         app = self.app
         # The app's own tables and those with windows have as many partitions as what their events are of.
-        tables = [t for t in app.tables.values() if not (isinstance(t, InboxTable | IntentTable) or t.windowed)]
+        marks = {upserts.marks.name for upserts in app.limited_upserts}
+        own = (InboxTable, IntentTable)
+        tables = [t for t in app.tables.values() if not (isinstance(t, own) or t.windowed or t.name in marks)]
         # Faust declares the changelogs of all tables, as if they were topics like others.
         changelogs = {table.changelog_topic_name for table in app.tables.values()}
         declared = {name: count for name, count in app.declared_topics.items() if name not in changelogs}
@@ -168,6 +171,10 @@ class Consumer(Service):
             if app.windowed_tables:
                 closings = Closings(self._engine, app.windowed_tables, self._environment.clock)
                 self._work.append(asyncio.create_task(self._guarded(closings.run()), name="streamapp-closings"))
+            if app.limited_upserts:
+                held = HeldUpserts(self._engine, app.limited_upserts, self._environment.clock)
+                self._engine.before_commit = held.send_due
+                self._work.append(asyncio.create_task(self._guarded(held.run()), name="streamapp-upserts"))
 
     async def _create_task_changelogs(self, consumed: Iterable[str]) -> None:
         """Changelogs of the app's own tables, with as many partitions as the topics whose events they belong to."""
@@ -180,6 +187,9 @@ class Consumer(Service):
             )
         counts = await self._partition_counts(consumed)
         logs = {table.table.changelog_topic_name: table.partitions(counts) for table in self.app.windowed_tables}
+        for upserts in self.app.limited_upserts:
+            of_rows = upserts.table.changelog_topic_name
+            logs[upserts.marks.changelog_topic_name] = (await self._partition_counts([of_rows]))[of_rows]
         if intents is not None:
             logs[intents.changelog_topic_name] = max(counts.values())
         if logs:

@@ -39,10 +39,18 @@ class Upserts:
             if self._app.outputs is not None:
                 self._app.outputs.append(Output(self.topic, key, value, None, None))
             return
-        producer, raw_key = self._app.engine.producer, key.encode()
-        raw = None if value is None else self._encode(value)
-        producer.check(self.topic, raw_key, raw)
-        unit.send((self.topic, producer.partition_for(self.topic, raw_key), raw_key, raw, (), None))
+        raw_key, raw = self._encoded(key, value)
+        unit.send((self.topic, self._app.engine.producer.partition_for(self.topic, raw_key), raw_key, raw, (), None))
+
+    def check(self, key: str, value: Any) -> None:
+        """Raise `RecordError` where `send` would."""
+        if self._app.engine is not None:
+            self._encoded(key, value)
+
+    def _encoded(self, key: str, value: Any) -> tuple[bytes, bytes | None]:
+        raw_key, raw = key.encode(), None if value is None else self._encode(value)
+        self._app.engine.producer.check(self.topic, raw_key, raw)
+        return raw_key, raw
 
     def send_window(
         self, unit: Unit | None, key: str, window: Window, result: dict[str, Any] | None, revision: int, final: bool

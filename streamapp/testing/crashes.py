@@ -88,6 +88,7 @@ def crash_everywhere(
     """Run `scenario(bench)` without a crash, and then once for each crash point and disk; compare the effects.
 
     Effects: the committed records of every topic (in any order), tables, dead letters, and what the scenario returns.
+    Of upserts with `emit_every` only the last one of each row: a clock decides which come between.
     `points`: only these. `seed` chooses the hit of a point that is reached several times. Raises `CrashMatters` with
     each difference and how to repeat it; `ValueError` for a point that the scenario does not reach.
     """
@@ -170,6 +171,8 @@ def _run(
 
 
 def _effects(bench: Bench, returned: Any) -> Effects:
+    limited = {upserts.topic: upserts for upserts in bench.app.limited_upserts}
+    bench.advance(2 * max((upserts.every_ms / 1000 for upserts in limited.values()), default=0))
     bench.settle()
     broker, tables, app = bench.broker, {}, bench.app
     changelogs = {table.changelog_topic_name: name for name, table in app.tables.items()}
@@ -181,9 +184,11 @@ def _effects(bench: Bench, returned: Any) -> Effects:
     outputs = {
         topic: [_without_place(record) for record in readings.contents(broker, topic)]
         for topic in broker.topics
-        if topic not in changelogs
+        if topic not in changelogs and topic not in limited
     }
-    tables.pop(INTENTS, None)
+    outputs |= {topic: sorted(readings.fold(broker, topic).items()) for topic in limited}
+    for name in (INTENTS, *(upserts.marks.name for upserts in limited.values())):
+        tables.pop(name, None)
     return Effects(outputs, tables, returned)
 
 

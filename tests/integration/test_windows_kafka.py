@@ -265,3 +265,36 @@ async def test_a_plain_table_upserts_its_rows_to_a_compacted_topic(bench: Any, r
     assert [(row.key, row.json) for row in bench.committed("rows-now")] == [("k", 7), ("k", None), ("k", 8)]
     changelog = bench.committed(app.tables["rows"].changelog_topic_name, full_name=True)
     assert json.loads(changelog[-1].value or b"") == 8
+
+
+def keeping(bench: Any, app: Any, **options: Any) -> Any:
+    """An agent of `order` that keeps each key's last amount."""
+    rows = app.Table("rows", partitions=3).upsert_to(app.topic(bench.name("rows-now")), **options)
+
+    @app.agent(app.topic(bench.name("order")))
+    async def keep(stream: Any) -> None:
+        async for event in stream.events():
+            rows[event.key.decode()] = event.value["amount"]
+
+    return rows
+
+
+async def test_what_a_plain_table_holds_back_is_sent_by_the_next_worker(
+    bench: Any, running: Any, until: Any, tmp_path: Any
+) -> None:
+    bench.create("order", partitions=3)
+    app = bench.app(store="rocksdict", instance="w")
+    keeping(bench, app, emit_every=6)
+    bench.send("order", [order(1, 7), order(2, 8), order(3, 9)])
+    async with running(app):
+        await consumed(app, until, bench, 3)
+    assert [row.json for row in bench.committed("rows-now")] == [7]
+    shutil.rmtree(tmp_path / bench.name("app"))
+    app = bench.app(store="rocksdict", instance="w")
+    keeping(bench, app, emit_every=6)
+    async with running(app):
+        await bench.wait_for("rows-now", 2)
+        marks, rows = app.tables["rows_upserts"], app.tables["rows"]
+        counts = [(await app.engine.producer.ensure(it.changelog_topic_name)).partition_count for it in (marks, rows)]
+        assert counts == [3, 3]
+    assert [(row.key, row.json) for row in bench.committed("rows-now")] == [("k", 7), ("k", 9)]
