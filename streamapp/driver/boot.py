@@ -114,6 +114,11 @@ class EngineApp(faust.App):
         """Handlers by name: this app's own, and those for every app of the process."""
         return {**after_commit.handlers, **self._intent_handlers}
 
+    @property
+    def reads(self) -> list[str]:
+        """Topics that the running worker has subscribed to."""
+        return [] if self._consumer is None else self._consumer.reads
+
     def end(self, exc: BaseException) -> None:
         """End the worker with this error."""
         self.consumer.end(exc)

@@ -82,6 +82,11 @@ class Consumer(Service):
         self._preparation: Preparation | None = None
         self._work: list[asyncio.Task[None]] = []
 
+    @property
+    def reads(self) -> list[str]:
+        """Topics it has subscribed to."""
+        return [] if self._preparation is None else self._preparation.subscribed
+
     # --- start and stop
 
     async def on_start(self) -> None:

@@ -29,14 +29,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamapp.testing.bench import Bench, NotSettled
+    from streamapp.testing.bench import Bench
     from streamapp.testing.crashes import CrashMatters, CrashReport, crash_everywhere
+    from streamapp.testing.worker import NotSettled
 
 __all__ = ["Bench", "CrashMatters", "CrashReport", "NotSettled", "crash_everywhere"]
 
 _HOME = {
     "Bench": "bench",
-    "NotSettled": "bench",
+    "NotSettled": "worker",
     "CrashMatters": "crashes",
     "CrashReport": "crashes",
     "crash_everywhere": "crashes",

@@ -35,7 +35,7 @@ class Fresh:
     """Imports of one app, one after the other. `close()` puts everything back that was there before."""
 
     def __init__(self, target: str, settings: Mapping[str, Any]) -> None:
-        self._target = target
+        self.target = target
         self._environment = {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.items()}
         self._modules = dict(sys.modules)
         self._handlers = dict(after_commit.handlers)
@@ -53,14 +53,14 @@ class Fresh:
             _replace_environment(self._environment, before)
 
     def _loaded(self) -> EngineApp:
-        name, _, attribute = self._target.partition(":")
+        name, _, attribute = self.target.partition(":")
         if name == SERVICE:
             self.module = service
             return use(App())
         self.module = importlib.import_module(name)
         found = getattr(self.module, attribute or "app", None)
         if not isinstance(found, EngineApp):
-            raise ConfigurationError(f"{self._target} is no streamapp.App. Name one as MODULE or MODULE:NAME.")
+            raise ConfigurationError(f"{self.target} is no streamapp.App. Name one as MODULE or MODULE:NAME.")
         return found
 
     def _forget(self) -> None:
@@ -74,7 +74,7 @@ class Fresh:
 
     def _of_the_app(self) -> Iterator[str]:
         """Modules that the app's code is in: beside the target's, and not a test's or an installed library's."""
-        top = self._target.partition(":")[0].partition(".")[0]
+        top = self.target.partition(":")[0].partition(".")[0]
         tops, root = {top, *_DISCOVERED}, _directory_of(top)
         for name, module in list(sys.modules.items()):
             first = name.partition(".")[0]

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from streamapp.testing.bench import AgentBench, Bench
+    from streamapp.testing.agent_bench import AgentBench
+    from streamapp.testing.bench import Bench
     from streamapp.testing.crashes import CrashReport, Scenario
 
 _MARKER = "streamapp"

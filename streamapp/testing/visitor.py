@@ -1,4 +1,4 @@
-"""A member that comes into a worker's group, takes its share of the partitions, does nothing with it, and leaves."""
+"""Members that come into a worker's group, take their share of the partitions, do nothing with it, and leave."""
 
 from __future__ import annotations
 
@@ -10,10 +10,39 @@ from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.clock import VirtualClock
 from streamapp.testing.cluster import MemoryCluster
 from streamapp.testing.consumer import MemoryConsumer
+from streamapp.testing.loop import VirtualLoop
+from streamapp.testing.worker import LOOK_EVERY_S, Worker
 from streamapp.types import Partition
 
-#: How long it stays once it has its share.
+#: How long one stays once it has its share.
 _STAYS_S = 1.0
+
+
+class Visits:
+    """The visits to a worker's group that a test has asked for."""
+
+    def __init__(self, broker: MemoryBroker, loop: VirtualLoop, worker: Worker) -> None:
+        self._broker = broker
+        self._loop = loop
+        self._worker = worker
+        self._coming: list[asyncio.Task[None]] = []
+
+    def begin(self) -> None:
+        """A visitor comes as soon as the worker is in the group, which may have to be started again first."""
+        process = self._loop.process("visitor")
+        self._coming.append(process.spawn(self._visit(), "visitor"))
+
+    @property
+    def over(self) -> bool:
+        """Whether all visitors have come and left."""
+        return all(visit.done() for visit in self._coming)
+
+    async def _visit(self) -> None:
+        worker = self._worker
+        while not (worker.engine is not None and worker.engine.tasks):  # noqa: ASYNC110 - the worker may die meanwhile
+            await asyncio.sleep(LOOK_EVERY_S)
+        assert worker.app is not None
+        await Visitor(self._broker, worker.app.settings.id, worker.app.reads).visit()
 
 
 class Visitor:
@@ -23,21 +52,24 @@ class Visitor:
         self._cluster = MemoryCluster(broker)
         counts = {topic: broker.topics[topic].partition_count for topic in topics}
         self._consumer = MemoryConsumer(self._cluster, group, counts, self, VirtualClock())
-        self._seated: asyncio.Future[Membership] = asyncio.get_running_loop().create_future()
+        self._seated: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._membership: Membership | None = None
 
     async def visit(self) -> None:
         """Come, stay a moment, and leave."""
         seat = asyncio.create_task(self._consumer.run())
-        membership = await self._seated
+        await self._seated
         await asyncio.sleep(_STAYS_S)
         seat.cancel()
         await asyncio.gather(seat, return_exceptions=True)
-        await self._cluster.leave_group(membership)
+        assert self._membership is not None
+        await self._cluster.leave_group(self._membership)
 
     async def assigned(self, partitions: Collection[Partition], membership: Membership) -> None:
         """Its share; the latest membership is the one to leave with."""
+        self._membership = membership
         if not self._seated.done():
-            self._seated.set_result(membership)
+            self._seated.set_result(None)
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
         """Nothing was done with them."""

@@ -18,7 +18,7 @@ from streamapp.driver.after_commit import after_commit
 from streamapp.driver.agent import AgentEnded
 from streamapp.errors import ConfigurationError, StreamAppError
 from streamapp.testing import Bench, NotSettled
-from streamapp.testing import bench as module
+from streamapp.testing import worker as module
 from streamapp.testing.environment import MemoryFetches
 from streamapp.testing.points import POINTS
 
