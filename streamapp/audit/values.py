@@ -98,13 +98,18 @@ _LONG_INTEGER = re.compile(r"\d{4000}")
 
 
 class Shape:
-    """Declared fields in their order, with their types; the last one is the time. `nullable`: may be null instead."""
+    """Declared fields in their order, with their types; the last one is the time. `nullable`: may be null instead.
 
-    def __init__(self, *, nullable: str = "", **fields: type) -> None:
+    `unbounded`: an integer that is a sum, and may have more than 64 bits.
+    """
+
+    def __init__(self, *, nullable: str = "", unbounded: str = "", **fields: type) -> None:
         self.fields = fields
         self.pick = operator.itemgetter(*fields)
         self.types = tuple(fields.values())
         self.nullable = nullable
+        #: Where the integers are that must fit 64 bits.
+        self.bounded = [at for at, (name, kind) in enumerate(fields.items()) if kind is int and name != unbounded]
         #: The types of a record whose nullable field is null.
         self.null_types = tuple(type(None) if name == nullable else kind for name, kind in fields.items())
 
@@ -116,7 +121,7 @@ _LEG = Shape(
 _UPSERT = Shape(account=str, balances=dict, entries=int, transfer_id=str, leg=str, updated_at=str)
 _REFUSAL = Shape(
     event_id=str, transfer_id=str, reason=str, from_account=str, to_account=str, amount=int, currency=str, balance=int,
-    entries=int, occurred_at=str,
+    entries=int, occurred_at=str, unbounded="balance",
 )  # fmt: skip
 
 
@@ -162,9 +167,9 @@ def fields_of(value: bytes | None, shape: Shape) -> tuple[Any, ...]:
     types = tuple(map(type, found))
     if types != shape.types and types != shape.null_types:  # exactly: `true` is no integer
         raise Malformed(_wrong_type(document, shape))
-    for field in found:
-        if field.__class__ is int and not _SMALLEST <= field <= _LARGEST:
-            raise Malformed(f"{_short(field)} does not fit 64 bits")
+    for at in shape.bounded:
+        if not _SMALLEST <= found[at] <= _LARGEST:
+            raise Malformed(f"{_short(found[at])} does not fit 64 bits")
     if value is not None and b"\\u" in value and not all(_is_utf8(field) for field in found if isinstance(field, str)):
         raise Malformed("half a surrogate pair is no UTF-8 text")
     return *found[:-1], microseconds(found[-1])

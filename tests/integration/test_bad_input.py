@@ -101,6 +101,13 @@ CASES: dict[tuple[str, str], Callable[[], list[Case]]] = {
     ("an amount of 2^63-1 that is not there", "transfer"): lambda: [
         transfer("largest", from_account="bob", amount=LARGEST)
     ],
+    ("two amounts whose sum leaves 64 bits", "transfer"): lambda: [
+        transfer("vault", from_account="@vault", to_account="hoard", amount=LARGEST),
+        transfer("vault-2", from_account="@vault", to_account="hoard", amount=LARGEST),
+    ],
+    ("to itself, with a balance beyond 64 bits", "transfer"): lambda: [
+        transfer("vault-3", from_account="@vault", to_account="@vault")
+    ],
     ("a price of 0", "ad-click"): lambda: [click("free", cpc=0)],
     ("two prices whose sum leaves 64 bits", "ad-click"): lambda: [
         click("first", cpc=LARGEST, advertiser_id="rich"), click("second", cpc=1, advertiser_id="rich"),

@@ -392,6 +392,23 @@ def _repeat(log: Log) -> Record:
     return [r for r in log.all("transfer") if b'"rent"' in (r.value or b"") and b"600" in (r.value or b"")][1]
 
 
+def test_balances_may_leave_64_bits() -> None:
+    log, largest = Log(), 2**63 - 1
+    service = Service(log, random.Random(1))
+    for event_id, sender, receiver, amount in (
+        ("first", "@bank", "ann", largest),
+        ("second", "@bank", "ann", largest),
+        ("self", "@bank", "@bank", 1),
+        ("out", "ann", "bob", largest),
+    ):
+        send(log, event_id, sender, receiver, amount)
+        service.run()
+    assert read(record(log, TOPICS.rejected))["balance"] == -2 * largest
+    assert judge(log).verdict is Verdict.PASS, judge(log).as_json()
+    log.alter(upsert(log, "second", "credit"), balances={"EUR": 2 * largest + 1})
+    assert "table-not-fold" in names(judge(log))
+
+
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_history_fails_by_name(log: Log, case: str) -> None:
     edit, name = BROKEN[case]

@@ -52,6 +52,17 @@ async def test_a_refused_transfer_moves_nothing_and_says_why() -> None:
         assert "alice" not in balances
 
 
+async def test_a_balance_beyond_64_bits_is_exact() -> None:
+    largest = 2**63 - 1
+    async with post_transfers.test_context() as context:
+        await context.put(transfer(largest))
+        await context.put(transfer(largest, event_id="t-2"))
+        await context.put(transfer(1, receiver="@bank", event_id="t-3"))
+        assert balances["@bank"].balances == {"EUR": -2 * largest}
+        assert app.outputs.of("account-balances")[-1] == balances["@bank"]
+        assert app.outputs.of("transfer-rejected")[-1].balance == -2 * largest
+
+
 async def test_money_can_be_spent_once_it_is_credited() -> None:
     async with apply_credits.test_context() as context:
         await context.put(rules.credit_of(transfer(500)))
