@@ -23,7 +23,10 @@ TRANSACTION_TIMEOUT_S = 2
 
 
 class Worker:
-    """`streamapp worker`; `plan` is its fault plan, `command` another program in its place."""
+    """`streamapp worker`; `plan` is its fault plan, `command` another program in its place.
+
+    `settings` are more of the environment's, without their prefix.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Worker:
         inbox_retention_s: int | None = None,
         session_timeout_s: float = SESSION_TIMEOUT_S,
         transaction_timeout_s: float = TRANSACTION_TIMEOUT_S,
+        **settings: object,
     ) -> None:
         self.instance = instance
         self.state = state / app / (instance or "dynamic")
@@ -54,6 +58,7 @@ class Worker:
             "STREAMAPP_TRANSACTION_TIMEOUT": str(transaction_timeout_s),
             "STREAMAPP_PARTITIONS": str(partitions),
             "STREAMAPP_LOG_FORMAT": "json",
+            **{f"STREAMAPP_{name.upper()}": str(value) for name, value in settings.items()},
         }
         if instance:
             environment["STREAMAPP_INSTANCE"] = instance
