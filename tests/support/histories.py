@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from streamapp.audit.partitioner import partition_of
 from streamapp.audit.record import Record, Topics
-from streamapp.audit.report import Report
+from streamapp.audit.report import Findings, Report
 
 PARTITIONS = 3
 TOPICS = Topics()
@@ -55,6 +56,22 @@ class Log:
         for topic in TOPICS.all:
             yield from self.all(topic)
 
+    def one(self, topic: str, **fields: Any) -> Record:
+        """The one record of a topic with these fields."""
+        found = [record for record in self.all(topic) if _has(record, fields)]
+        assert len(found) == 1, (topic, fields, found)
+        return found[0]
+
+    def bury(self, record: Record, kind: str) -> None:
+        """Append the dead letter of a record, as a worker does."""
+        about = {
+            "original-topic": record.topic, "original-partition": record.partition, "original-offset": record.offset,
+            "original-timestamp": record.timestamp_ms, "original-consumer-group": "streamapp",
+            "exception-fqcn": kind, "exception-message": "bad", "attempts": 1,
+        }  # fmt: skip
+        headers = tuple((f"dlt-{name}", str(text).encode()) for name, text in about.items())
+        self.append(record.topic + "-dlt", record.key, record.value, record.partition, headers)
+
     # edits
 
     def drop(self, record: Record) -> None:
@@ -78,6 +95,43 @@ class Log:
     def swap(self, one: Record, other: Record) -> None:
         self.replace(one, key=other.key, value=other.value)
         self.replace(other, key=one.key, value=one.value)
+
+    def edit(self, kind: str, record: Record, rng: random.Random) -> None:
+        """`drop`, `repeat` or `move` the record, or give it another `key`."""
+        if kind == "drop":
+            self.drop(record)
+        elif kind == "repeat":
+            self.repeat(record)
+        elif kind == "move":
+            self.move(record, (record.partition + 1 + rng.randrange(PARTITIONS - 1)) % PARTITIONS)
+        else:
+            assert kind == "key"
+            self.replace(record, key=rng.choice([None, b"eve", b""]))
+
+
+class Blinded(Findings):
+    """Findings that never hear of one check."""
+
+    def __init__(self, check: str) -> None:
+        super().__init__()
+        self._check = check
+
+    def examine(self, check: str, timestamp_ms: int | None) -> None:
+        if check != self._check:
+            super().examine(check, timestamp_ms)
+
+
+def _has(record: Record, fields: dict[str, Any]) -> bool:
+    try:
+        value = read(record)
+    except ValueError:
+        return False
+    return all(value.get(name) == wanted for name, wanted in fields.items())
+
+
+def elsewhere(record: Record) -> int:
+    """A partition the record is not in."""
+    return (record.partition + 1) % PARTITIONS
 
 
 def read(record: Record) -> dict[str, Any]:
