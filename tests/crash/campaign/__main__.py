@@ -7,24 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import signal
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from campaign.catalogue import BY_NAME, POINTS, Point, Way
-from campaign.cluster import Cluster
 from campaign.shot import ZOMBIE_S, Result, Shot
-from streamapp.embedded.kafka import Kafka
+from campaign.stage import circumstances, stage
 
 
 def main(arguments: list[str]) -> int:
@@ -64,25 +56,13 @@ def keep_report(file: Path, results: list[Result], planned: int, seed: int) -> N
 
 def campaign(shots: list[tuple[Point, Way]], seed: int, *, keep: bool, named: bool) -> Iterator[Result]:
     """Fire the shots one after the other on one broker, and yield what each showed."""
-    console = Console(stderr=True)
-    directory = Path(tempfile.mkdtemp(prefix="crash-"))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    kafka = Kafka(directory / "kafka", port=0, die_with_parent=True)
-    kafka.start()
-    cluster = Cluster(kafka.bootstrap)
-    try:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            running = progress.add_task("shots", total=len(shots))
-            for point, way in shots:
-                progress.update(running, description=f"{point.name} {way}")
-                logs = kafka.nodes[0].directory / "data"
-                result = Shot(cluster, logs, directory, point, way, seed, keep=keep, named=named).run()
-                progress.advance(running)
-                console.print(_line(result), markup=False, highlight=False)
-                yield result
-    finally:
-        cluster.close()
-        kafka.kill()
+    with stage("crash", len(shots)) as on:
+        for point, way in shots:
+            on.tell(description=f"{point.name} {way}")
+            result = Shot(on.cluster, on.logs, on.directory, point, way, seed, keep=keep, named=named).run()
+            on.tell(advance=1)
+            on.note(_line(result))
+            yield result
 
 
 def _line(result: Result) -> str:
@@ -115,9 +95,7 @@ def table(results: list[Result], planned: int, seed: int) -> str:
     lines = [
         "# Crash campaign",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, seed {seed}, Python {platform.python_version()}, "
-        f"streamapp {metadata.version('streamapp')}, aiokafka {metadata.version('aiokafka')}, "
-        f"faust-streaming {metadata.version('faust-streaming')}, embedded Kafka, one node.",
+        f"Seed {seed}, {circumstances('aiokafka', 'faust-streaming')}.",
         "",
         f"**{passed} of {len(results)} shots passed**, of {planned} planned. `make crash SEED={seed}` repeats it.",
         *_figures(results),

@@ -6,20 +6,12 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
-import tempfile
 import time
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-from campaign.cluster import Cluster
+from campaign.stage import circumstances, stage
 from clicks.storm import Storm
-from streamapp.embedded.kafka import Kafka
 
 #: Without a terminal, a line this often tells that it is alive.
 _NOTE_EVERY_S = 10.0
@@ -34,38 +26,26 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--bound", type=float, default=3600.0, metavar="SECONDS", help="give up after so long")
     parser.add_argument("--report", type=Path, help="Markdown, written at the end")
     chosen = parser.parse_args(arguments)
-    console = Console(stderr=True)
-    directory = Path(tempfile.mkdtemp(prefix="clicks-"))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    kafka = Kafka(directory / "kafka", port=0, die_with_parent=True)
-    kafka.start()
-    cluster = Cluster(kafka.bootstrap)
-    try:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            running = progress.add_task("clicks", total=chosen.clicks)
+    told_at = 0.0
+    with stage("clicks", chosen.clicks) as on:
 
-            told_at = 0.0
+        def tell(done: int, total: int, kills: int) -> None:
+            nonlocal told_at
+            on.tell(completed=done, total=total, description=f"clicks, {kills} kills")
+            if not on.console.is_terminal and time.monotonic() - told_at > _NOTE_EVERY_S:
+                told_at = time.monotonic()
+                on.note(f"{done:,} of {total:,} consumed, {kills} kills")
 
-            def tell(done: int, total: int, kills: int) -> None:
-                nonlocal told_at
-                progress.update(running, completed=done, total=total, description=f"clicks, {kills} kills")
-                if not console.is_terminal and time.monotonic() - told_at > _NOTE_EVERY_S:
-                    told_at = time.monotonic()
-                    console.print(f"{done:,} of {total:,} consumed, {kills} kills", highlight=False)
-
-            storm = Storm(
-                cluster,
-                directory,
-                chosen.seed,
-                chosen.clicks,
-                chosen.kill_every,
-                chosen.bound,
-                tell=tell,
-                note=lambda text: console.print(text, highlight=False),
-            ).run()
-    finally:
-        cluster.close()
-        kafka.kill()
+        storm = Storm(
+            on.cluster,
+            on.directory,
+            chosen.seed,
+            chosen.clicks,
+            chosen.kill_every,
+            chosen.bound,
+            tell=tell,
+            note=on.note,
+        ).run()
     print(told(storm))
     if chosen.report:
         chosen.report.parent.mkdir(parents=True, exist_ok=True)
@@ -78,9 +58,7 @@ def report(storm: Storm) -> str:
     lines = [
         "# A storm of clicks",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, Python {platform.python_version()}, streamapp "
-        f"{metadata.version('streamapp')}, embedded Kafka, one node; `make clicks CLICKS={storm.records} "
-        f"SEED={storm.seed}` repeats it.",
+        f"{circumstances()}; `make clicks CLICKS={storm.records} SEED={storm.seed}` repeats it.",
         "",
         "```text",
         told(storm),
