@@ -18,7 +18,8 @@ from streamapp.driver.event import ContextEvent
 from streamapp.driver.options import adopt
 from streamapp.driver.schema import RecordSchema
 from streamapp.driver.stream import Stream
-from streamapp.driver.tables import Table, TableManager
+from streamapp.driver.table_registry import TableManager
+from streamapp.driver.tables import Table
 from streamapp.driver.topic import Topic
 from streamapp.eos.partitioner import Partitioner
 

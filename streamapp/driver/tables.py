@@ -6,18 +6,17 @@ into its changelogs, so a table that Faust filled is restored as it is.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import faust
 import msgspec
-from faust.tables.manager import TableManager as FaustTableManager
 
 from streamapp.codec import Codec
 from streamapp.driver.row_upserts import SUFFIX, RowUpserts
+from streamapp.driver.table_options import problems
 from streamapp.driver.table_view import TableView
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 from streamapp.driver.upserts import Upserts
@@ -44,7 +43,7 @@ class Table(faust.Table):
     logger = logging.getLogger("faust.tables")
 
     def __init__(self, app: Any, *, value_type: Any = None, partitions: int | None = None, **options: Any) -> None:
-        for problem in _problems(options):
+        for problem in problems(options):
             app.refuse(problem)
         is_struct = isinstance(value_type, type) and issubclass(value_type, msgspec.Struct)
         super().__init__(app, value_type=None if is_struct else value_type, partitions=partitions, **options)
@@ -309,49 +308,3 @@ class Table(faust.Table):
 
     def __reduce__(self) -> Any:
         raise TypeError("a table cannot be copied: it is a view of its task's store")
-
-
-#: Options of a table that cannot be kept, and what to use instead.
-_REFUSED = {
-    "changelog_topic": "leave it out; the changelog is <app id>-<table>-changelog",
-    "extra_topic_configs": "alter the changelog topic with Kafka's kafka-configs.sh",
-    "is_global": "look rows up where they are: group_by() the events to the table's key",
-    "on_changelog_event": "decide in the agent that writes the row",
-    "on_window_close": "send the windows to a topic, .upsert_to(topic, final_only=True), and read it with an agent",
-    "options": "leave it out; the store has settings of its own",
-    "synchronize_all_active_partitions": "look rows up where they are: group_by() the events to the table's key",
-    "use_partitioner": "write rows of the event's own partition, and group_by() the key first",
-}
-
-
-def _problems(options: Mapping[str, Any]) -> Iterator[str]:
-    name = options.get("name")
-    for option, instead in _REFUSED.items():
-        if options.get(option):
-            yield f"Table {name}: {option} is not possible exactly once. Instead: {instead}."
-    if store := options.get("store"):
-        yield (
-            f"Table {name}: store={str(store)!r} would be written before the commit. Leave it out; STREAMAPP_STORE "
-            "chooses between rocksdict and memory."
-        )
-
-
-class TableManager(FaustTableManager):
-    """Only the registry of Faust's: opening and restoring tables is the worker's (`ownership.py`)."""
-
-    logger = logging.getLogger("faust.tables")
-
-    async def on_start(self) -> None:
-        # One turn, in which agents begin: those that call inbox() bring a table with them.
-        await asyncio.sleep(0)
-        self.app.add_intents()
-        self._tables_finalized.set()
-        self._tables_registered.set()
-
-    async def on_stop(self) -> None:
-        """Nothing is open here."""
-
-    @property
-    def changelog_topics(self) -> set[str]:
-        """Changelogs are not part of the group's subscription."""
-        return set()
