@@ -33,6 +33,12 @@ def register(app: typer.Typer) -> None:
         without_web: Annotated[
             bool, typer.Option("--without-web", help="No views: no health, no metrics, no tables over HTTP.")
         ] = False,
+        leave: Annotated[
+            bool,
+            typer.Option(
+                "--leave", help="With an instance: give its seat up at the end; its partitions move on at once."
+            ),
+        ] = False,
         wait: Annotated[
             float, typer.Option(min=0, metavar="SECONDS", help="Wait so long for a broker to answer.")
         ] = 60.0,
@@ -41,20 +47,28 @@ def register(app: typer.Typer) -> None:
         """Run one worker until SIGTERM or Ctrl-C, which drain it: running events finish and are committed.
 
         It ends within 20 s of the signal; what could not be committed by then runs again elsewhere, and the exit code
-        is 1. Its views (health, metrics, tables) are on 127.0.0.1, at port 6066 or the next free one.
+        is 1. A worker with an instance keeps its seat and its partitions for the session time-out, so that a restart
+        disturbs nobody; `--leave` is for one that will not be back. The views of a worker (health, metrics, tables) are
+        on 127.0.0.1, at port 6066 or the next free one.
 
-        Example: `streamapp worker --instance worker-1`
+        Example: `streamapp worker --instance worker-1`, and `streamapp worker --instance worker-2 --leave`
         """
         number = logging.getLevelName(log_level.upper())
         if not isinstance(number, int):
             raise typer.BadParameter(
                 f"{log_level!r} is not one of debug, info, warning, error", param_hint="--log-level"
             )
-        raise typer.Exit(_work(target, instance, web_port, without_web, wait, number))
+        raise typer.Exit(_work(target, instance, web_port, without_web, leave, wait, number))
 
 
 def _work(
-    target: str | None, instance: str | None, web_port: int | None, without_web: bool, wait: float, level: int
+    target: str | None,
+    instance: str | None,
+    web_port: int | None,
+    without_web: bool,
+    leave: bool,
+    wait: float,
+    level: int,
 ) -> int:
     # Faust is slow to import, and the other commands do not need it.
     from streamapp import settings
@@ -64,7 +78,7 @@ def _work(
     loaded = settings.load(instance=instance)
     log.configure(loaded.log_format, level)
     app = use(App(settings=loaded)) if target is None else _imported(target, instance)
-    app.broker_patience_s = wait
+    app.broker_patience_s, app.gives_seat_back = wait, leave
     output.note(f"worker of {app.settings.id} on {app.settings.broker}")
     return asyncio.run(work(app) if without_web else _serve_and_work(app, web_port))
 

@@ -74,6 +74,8 @@ class EngineApp(faust.App):
     failure: BaseException | None = None
     #: Seconds a worker waits at its start for a broker to answer.
     broker_patience_s = 60.0
+    #: Whether a static member gives its seat back when it has drained, instead of keeping it for its session.
+    gives_seat_back = False
     #: What agents sent in test contexts; None where none was opened.
     outputs: Outputs | None = None
 

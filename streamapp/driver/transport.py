@@ -29,6 +29,7 @@ from streamapp.driver.held_upserts import HeldUpserts
 from streamapp.driver.inbox import InboxTable, one_count
 from streamapp.driver.kafka import KafkaEnvironment
 from streamapp.driver.preparation import Preparation
+from streamapp.driver.seat import give_back
 from streamapp.driver.state_directory import State
 from streamapp.driver.topic_setup import create, create_missing
 from streamapp.driver.views import Views
@@ -232,7 +233,10 @@ class Consumer(Service):
         if self._group is not None:
             await self._group.close()
         if self._member is not None:
-            await self._member.close()
+            seat = self._member.membership
+            await self._member.close()  # a member without INSTANCE leaves by this
+            if self.app.gives_seat_back and self.app.failure is None and self._cluster is not None:
+                await give_back(self._cluster, seat, self._environment.clock)
         if self._cluster is not None:
             await self._cluster.close()
         if self._state is not None:

@@ -14,6 +14,7 @@ from streamapp.eos.protocol import (
     InitProducerIdAnswer,
     ListOffsets,
     ListOffsetsAnswer,
+    Membership,
     OffsetFetch,
     OffsetFetchAnswer,
     Produce,
@@ -72,6 +73,9 @@ class Cluster(Protocol):
 
     async def describe_group(self, group: str) -> GroupDescription:
         """To the group's coordinator. While the group is rebalanced nobody owns anything."""
+
+    async def leave_group(self, membership: Membership) -> int:
+        """To the group's coordinator: give this seat back; the error code. Nobody else's seat is touched by it."""
 
     async def close(self) -> None:
         """Close every connection. May be called again."""

@@ -18,6 +18,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, Cons
 from aiokafka.protocol.admin import DescribeConfigsRequest, DescribeGroupsRequest
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
@@ -35,6 +36,7 @@ from streamapp.eos.protocol import (
     ListedOffset,
     ListOffsets,
     ListOffsetsAnswer,
+    Membership,
     OffsetCommit,
     OffsetCommitAnswer,
     OffsetFetch,
@@ -221,6 +223,14 @@ class KafkaCluster:
         error, _group, state, _kind, _protocol, members, *_ = response.groups[0]
         self._learn([error])
         return GroupDescription(error, state, tuple(_member(metadata, owned) for *_, metadata, owned in members))
+
+    async def leave_group(self, membership: Membership) -> int:
+        """By the member id alone: a twin that has taken the seat has another, and keeps it."""
+        error, node = await self._coordinator(CoordinationType.GROUP, membership.group)
+        if error == Code.NONE:
+            error = (await self._send(node, LeaveGroupRequest(membership.group, membership.member_id))).error_code
+            self._learn([error])
+        return error
 
     async def end_transaction(self, request: EndTxn) -> EndTxnAnswer:
         error, node = await self._coordinator(CoordinationType.TRANSACTION, request.transactional_id)

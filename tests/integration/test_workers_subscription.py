@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-from service import Service, Worker, wait_until
+from service import BOUND_S, Service, Worker, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -40,10 +41,18 @@ def service(kafka: Any, topic_prefix: str, tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
-def started(service: Service, instance: str, letters: str) -> Worker:
-    topics = ",".join(f"{service.id}-{letter}" for letter in letters)
-    wrap = ("env", f"TEST_TOPICS={topics}")
-    return service.worker(instance, state=instance, wrap=wrap, SESSION_TIMEOUT=SESSION_S)
+def started(
+    service: Service,
+    instance: str,
+    letters: str,
+    *options: str,
+    state: str | None = None,
+    session_s: int = SESSION_S,
+    environment: Mapping[str, str] | None = None,
+) -> Worker:
+    more = {"TEST_TOPICS": ",".join(f"{service.id}-{letter}" for letter in letters), **(environment or {})}
+    wrap = ("env", *(f"{name}={value}" for name, value in more.items()))
+    return service.worker(instance, *options, state=state or instance, wrap=wrap, SESSION_TIMEOUT=session_s)
 
 
 def pair(service: Service, letters: str) -> tuple[Worker, Worker]:
@@ -99,6 +108,20 @@ def test_the_same_subscription_rebalances_nobody(service: Service) -> None:
     again.until("ready after")
     assert "asks for another" not in again.said
     assert other.said.count("ready after") == generations, other.said
+
+
+def test_a_worker_that_leaves_gives_its_partitions_to_the_others_at_once(service: Service) -> None:
+    """Long before its session ends, which is what the others of `test_the_same_subscription...` would wait for."""
+    long_s = int(BOUND_S) * 3
+    stays, leaves = (started(service, name, "a", "--leave", session_s=long_s) for name in ("stays", "leaves"))
+    wait_until(lambda: "[0-1], ready" in stays.said + leaves.said, lambda: stays.said + leaves.said)
+    wait_until(lambda: "[2-3], ready" in stays.said + leaves.said, lambda: stays.said + leaves.said)
+    alone = stays.said.count(f"owns {owned(service, 'a')}, ready after")
+    feed_and_await(service, "a")
+    assert leaves.stop() == 0, leaves.said
+    assert "gave the seat of leaves back" in leaves.said
+    stays.until(f"owns {owned(service, 'a')}, ready after", alone + 1)
+    feed_and_await(service, "a")
 
 
 def test_workers_are_moved_to_another_subscription_one_by_one(service: Service) -> None:
