@@ -112,6 +112,9 @@ class GroupConsumer:
         engine = self._engine
         snapshot = engine.membership
         if snapshot is None:
+            # Nothing was owned yet, by which a commit would show it: a twin may have taken the seat in the meantime.
+            if not (self._closed or engine.over):
+                await engine.drop()
             return
         self._before = frozenset(engine.owners)
         self._lost = not still_seated(snapshot, self._member.membership)

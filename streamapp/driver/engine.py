@@ -326,7 +326,7 @@ class Engine:
     async def _drop(self) -> None:
         if self.membership is not None:
             self.lose()
-            await self.producer.confirm()
+        await self.producer.confirm()
 
     def own(self, membership: Membership, tasks: list[Task]) -> None:
         """These tasks are ready, with their tables and the offsets they begin at: open the gate."""

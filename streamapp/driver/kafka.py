@@ -22,6 +22,7 @@ from streamapp.driver.state_directory import State, opened_state
 from streamapp.eos.connections import KafkaCluster, connect, security_options
 from streamapp.eos.protocol import Membership
 from streamapp.errors import StreamAppError
+from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
 
@@ -177,6 +178,7 @@ class KafkaMember:
             "topics unknown" if assignor.made_for is None else ", ".join(sorted(assignor.made_for)),
             ", ".join(sorted(subscribed)),
         )
+        failpoint("another assignment")
         assignor.ask_for_another()
         self._consumer._coordinator.request_rejoin()
         return False

@@ -37,7 +37,7 @@ from streamapp.testing.faults import Fate, Faults, NoFaults
 from streamapp.testing.groups import Group, Phase
 from streamapp.testing.log import Fetched
 from streamapp.testing.loop import current_process
-from streamapp.testing.members import Assignment, Join, JoinAnswer, SyncAnswer, partitions_in
+from streamapp.testing.members import Assignment, Join, JoinAnswer, Share, SyncAnswer
 from streamapp.types import Partition
 
 T = TypeVar("T")
@@ -223,7 +223,7 @@ class MemoryCluster:
 def _described(group: Group) -> GroupDescription:
     """What members say of themselves is not kept: they have no views."""
     stable = group.phase is Phase.STABLE
-    owned = (partitions_in(member.assignment) if stable else () for member in group.members.values())
+    owned = (Share.unpack(member.assignment).partitions if stable else () for member in group.members.values())
     return GroupDescription(
         Code.NONE, group.phase.name.capitalize(), tuple(GroupMember(b"", frozenset(partitions)) for partitions in owned)
     )

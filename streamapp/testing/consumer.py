@@ -1,13 +1,13 @@
 """A consumer group member on the broker in memory: joins, keeps its seat, and tells a listener what it owns.
 
 The eager protocol of Kafka's classic groups, one coroutine: join, sync, heartbeats; on a rebalance everything is
-given up first. Which partitions go where is decided by the leader, the same way for the same members.
+given up first. Which partitions go where is decided by the leader, the same way for the same members. A static member
+that comes back with other topics is given the assignment it had, and asks for another (ADR 0011).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.protocol import Code, Membership
 from streamapp.errors import InstanceFenced
 from streamapp.testing.cluster import MemoryCluster
-from streamapp.testing.members import Assignment, Join, JoinAnswer, partitions_in
+from streamapp.testing.members import Assignment, Join, JoinAnswer, Share, said, topics_in
 from streamapp.types import Partition
 
 
@@ -30,7 +30,10 @@ class Listener(Protocol):
         """To be given up for a rebalance; the seat is still good for a last commit."""
 
     async def lost(self, partitions: Collection[Partition]) -> None:
-        """Gone without a word: the seat is somebody else's. What it raises ends the consumer."""
+        """Gone without a word: the seat may be somebody else's. What it raises ends the consumer.
+
+        Told with no partitions before another assignment is asked for: nothing was owned by which it would show.
+        """
 
 
 class MemoryConsumer:
@@ -50,14 +53,11 @@ class MemoryConsumer:
     ) -> None:
         self._cluster = cluster
         self._group = group
-        self._partitions = [
-            Partition(topic, number) for topic, count in partition_counts.items() for number in range(count)
-        ]
+        self._topics = dict(partition_counts)
+        self._asked = 0
         self._listener = listener
         self._clock = clock
-        self._join = Join(
-            group, "", instance_id, int(session_timeout_s * 1000), int(rebalance_timeout_s * 1000), b"eager"
-        )
+        self._join = Join(group, "", instance_id, int(session_timeout_s * 1000), int(rebalance_timeout_s * 1000))
         self._heartbeat_s = session_timeout_s / 3
 
     async def run(self) -> None:
@@ -76,13 +76,20 @@ class MemoryConsumer:
     async def _take_seat(self, member_id: str) -> tuple[Membership, list[Partition]]:
         while True:
             try:
-                joined = await self._cluster.join_group(self._join._replace(member_id=member_id))
+                subscription = said(self._topics, self._asked)
+                joined = await self._cluster.join_group(
+                    self._join._replace(member_id=member_id, subscription=subscription)
+                )
                 if joined.error == Code.NONE:
                     member_id = joined.member_id
                     membership = Membership(self._group, joined.generation, member_id, self._join.instance_id)
                     synced = await self._cluster.sync_group(membership, self._assign(joined))
                     if synced.error == Code.NONE:
-                        return membership, partitions_in(synced.assignment)
+                        share = Share.unpack(synced.assignment)
+                        if self._fits(share):
+                            return membership, share.partitions
+                        self._asked += 1
+                        await self._listener.lost([])
                     code = synced.error
                 else:
                     code = joined.error
@@ -94,6 +101,9 @@ class MemoryConsumer:
             if code == Code.UNKNOWN_MEMBER_ID:
                 member_id = ""
             await self._clock.sleep(0.05)
+
+    def _fits(self, share: Share) -> bool:
+        return share.made_for == self._topics.keys()
 
     async def _hold(self, membership: Membership, partitions: list[Partition]) -> int:
         """Work until the seat changes; returns the code that said so."""
@@ -126,15 +136,17 @@ class MemoryConsumer:
                 return code
 
     def _assign(self, joined: JoinAnswer) -> dict[str, Assignment]:
-        """The leader's work: partition numbers in turn over the members in order of their ids.
+        """The leader's work: partition numbers in turn over the members that read the topic, in order of their ids.
 
         One number of every topic goes to one member, as co-partitioned topics must.
         """
-        members = sorted(member for member, _ in joined.members)
-        shares: dict[str, list[list[str | int]]] = {member: [] for member in members}
-        for partition in self._partitions if members else ():  # only the leader is told who they are
-            shares[members[partition.number % len(members)]].append([*partition])
-        return {member: json.dumps(share).encode() for member, share in shares.items()}
+        read = {member: topics_in(subscription) for member, subscription in joined.members}  # a leader is told all
+        shares = {member: Share([], frozenset(topics)) for member, topics in read.items()}
+        for topic in sorted({topic for topics in read.values() for topic in topics}):
+            readers = sorted(member for member, topics in read.items() if topic in topics)
+            for number in range(max(read[member][topic] for member in readers)):
+                shares[readers[number % len(readers)]].partitions.append(Partition(topic, number))
+        return {member: share.pack() for member, share in shares.items()}
 
 
 async def _end(*tasks: asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[int]) -> None:

@@ -12,9 +12,35 @@ from streamapp.types import Partition
 Assignment = bytes
 
 
-def partitions_in(assignment: Assignment) -> list[Partition]:
-    """What a `MemoryConsumer` that leads gives a member."""
-    return [Partition(topic, number) for topic, number in json.loads(assignment or b"[]")]
+#: What a member that is a `MemoryConsumer` says of itself when it joins: its topics, each with its partition count.
+Topics = dict[str, int]
+
+
+def said(topics: Topics, asked: int) -> bytes:
+    """A member's subscription; `asked` makes another text of it, for which the group rebalances."""
+    return json.dumps({"topics": topics, "asked": asked}).encode()
+
+
+def topics_in(subscription: bytes) -> Topics:
+    """The topics a member reads."""
+    topics: Topics = json.loads(subscription)["topics"]
+    return topics
+
+
+class Share(NamedTuple):
+    """What a `MemoryConsumer` that leads gives a member, and the topics it was made for (ADR 0011)."""
+
+    partitions: list[Partition]
+    made_for: frozenset[str]
+
+    def pack(self) -> Assignment:
+        return json.dumps({"partitions": self.partitions, "made_for": sorted(self.made_for)}).encode()
+
+    @classmethod
+    def unpack(cls, assignment: Assignment) -> Share:
+        """The share of a member; one that the leader did not know has nothing, made for nothing."""
+        found = json.loads(assignment or b'{"partitions": [], "made_for": []}')
+        return cls([Partition(*partition) for partition in found["partitions"]], frozenset(found["made_for"]))
 
 
 class Join(NamedTuple):

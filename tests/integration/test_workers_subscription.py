@@ -142,6 +142,28 @@ def test_workers_are_moved_to_another_subscription_one_by_one(service: Service) 
     assert second.stop() == 0, second.said
 
 
+def test_a_twin_takes_the_seat_before_its_holder_has_asked_for_another_assignment(
+    service: Service, tmp_path: Path
+) -> None:
+    """The older one has no assignment by which a commit would show it, and must not take the seat back."""
+    before = started(service, "one", "a")
+    before.until("ready after")
+    assert before.stop() == 0, before.said
+    waits = {"point": "another assignment", "action": "hold", "until": str(tmp_path / "taken"), "seconds": BOUND_S}
+    plan = {"FAULT_PLAN_ALLOWED": "1", "FAULT_PLAN": json.dumps([waits]), "FAULT_PLAN_HITS": str(tmp_path / "hits")}
+    older = started(service, "one", "ab", state="older", environment=plan)
+    older.until("asks for another")
+    newer = started(service, "one", "ab", state="newer")
+    newer.until(f"owns {owned(service, 'a')}, {owned(service, 'b')}, ready after")
+    (tmp_path / "taken").touch()
+    assert older.wait() == 1, older.said
+    assert "error: Somebody newer holds" in older.said
+    for letter in "ab":
+        feed_and_await(service, letter)
+    assert newer.said.count("ready after") == 1, f"it was disturbed: {newer.said}"
+    assert newer.stop() == 0, newer.said
+
+
 def test_a_worker_that_cannot_be_a_member_ends_and_says_why(service: Service) -> None:
     options = {"bootstrap.servers": service.bootstrap, "group.id": service.id}
     stranger = Consumer({**options, "partition.assignment.strategy": "range"})

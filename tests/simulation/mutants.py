@@ -29,6 +29,7 @@ from streamapp.eos.protocol import (
 from streamapp.eos.transaction import Event, State
 from streamapp.errors import TransactionAborted
 from streamapp.testing.cluster import MemoryCluster
+from streamapp.testing.consumer import MemoryConsumer
 from streamapp.types import Partition
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
@@ -294,3 +295,9 @@ def lost_partitions_are_kept(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Worker, "assigned", kept)
     patch.setattr(Worker, "_drop", remembering)
+
+
+@mutant
+def an_old_assignment_is_taken(patch: pytest.MonkeyPatch) -> None:
+    """Whoever comes back with other topics works on what its predecessor read."""
+    patch.setattr(MemoryConsumer, "_fits", lambda self, share: True)

@@ -31,6 +31,8 @@ from streamapp.testing.loop import Process, VirtualLoop, run
 from streamapp.types import Partition
 
 INPUT, OUTPUT, CHANGELOG, GROUP = "input", "output", "changelog", "group"
+#: A second input that only a newer version of the service reads. Nothing is sent to it: it is there to be assigned.
+LATER = "later"
 PARTITIONS = 3
 SESSION_TIMEOUT_S = 10.0
 #: Longer than any time-out and the broker's sweep together.
@@ -91,8 +93,11 @@ class ChangelogReader:
 class Worker:
     """One process: reads, makes outputs, commits. A `Listener` of its consumer."""
 
-    def __init__(self, cluster: MemoryCluster, disk: Disk, instance_id: str | None, schedule: Schedule) -> None:
+    def __init__(
+        self, cluster: MemoryCluster, disk: Disk, instance_id: str | None, topics: tuple[str, ...], schedule: Schedule
+    ) -> None:
         self.disk = disk
+        self.topics = topics
         self.cluster = cluster
         self.clock = VirtualClock()
         self.membership: Membership | None = None
@@ -121,7 +126,7 @@ class Worker:
             consumer = MemoryConsumer(
                 self.cluster,
                 GROUP,
-                {INPUT: PARTITIONS},
+                dict.fromkeys(self.topics, PARTITIONS),
                 self,
                 self.clock,
                 instance_id=self.instance_id,
@@ -136,6 +141,8 @@ class Worker:
             self._outcomes["ended without a broker"] += 1
 
     async def assigned(self, partitions: Collection[Partition], membership: Membership) -> None:
+        if not {partition.topic for partition in partitions} <= set(self.topics):
+            raise Violation(f"{self.topics} are read, and {partitions} were assigned")
         changelogs = {Partition(CHANGELOG, part.number): self.disk.checkpoints.get(part.number) for part in partitions}
         offsets = await recovery.stable_offsets(self.cluster, GROUP, partitions, clock=self.clock)
         plans = await recovery.restore_plans(self.cluster, changelogs, clock=self.clock)
@@ -156,6 +163,8 @@ class Worker:
             self._drop()
 
     async def lost(self, partitions: Collection[Partition]) -> None:
+        if not partitions:
+            self._outcomes["asked for another assignment"] += 1
         async with self._turn:
             self._drop()
             if self.producer.state is not State.FENCED:  # the work, which ends the process, found it out first
@@ -264,9 +273,11 @@ class Plan(NamedTuple):
     agent_failures: float
     #: How often a commit is cancelled on its way.
     impatience: float
+    #: Whether workers come back with other topics than they had.
+    upgrades: bool
 
     @classmethod
-    def of(cls, generator: random.Random) -> Plan:
+    def of(cls, generator: random.Random, versions: random.Random) -> Plan:
         """Swarm testing: each seed has some kinds of faults and not others, at rates of its own."""
 
         def rate(most: float) -> float:
@@ -289,6 +300,7 @@ class Plan(NamedTuple):
             transaction_timeout_s=generator.choice((10.0, 10.0, 3.0)),
             agent_failures=rate(0.2),
             impatience=rate(0.3),
+            upgrades=static and versions.random() < 0.3,
         )
 
 
@@ -334,7 +346,9 @@ class Schedule:
     def __init__(self, loop: VirtualLoop, seed: int) -> None:
         self.loop = loop
         self.random = random.Random(seed)
-        self.plan = Plan.of(self.random)
+        #: Of its own, so that seeds without upgrades are what they were.
+        self._versions = random.Random(f"versions {seed}")
+        self.plan = Plan.of(self.random, self._versions)
         self.broker = MemoryBroker(marker_delay_s=self._marker_delay_s, first_epoch=self.plan.first_epoch)
         self.faults: Counter[str] = Counter()
         self.seats: dict[str, Seat] = {}
@@ -343,7 +357,7 @@ class Schedule:
         self.healed = False
 
     async def run(self) -> Report:
-        for topic in (INPUT, OUTPUT):
+        for topic in (INPUT, LATER, OUTPUT):
             self.broker.create_topic(topic, PARTITIONS)
         self.broker.create_topic(CHANGELOG, PARTITIONS, compacted=True)
         for index in range(self.plan.workers):
@@ -376,9 +390,13 @@ class Schedule:
         if self.healed:
             faults.heal()
         instance_id = (twin_of or name) if self.plan.static else None
-        worker = Worker(MemoryCluster(self.broker, faults), disk, instance_id, self)
+        worker = Worker(MemoryCluster(self.broker, faults), disk, instance_id, self._topics(), self)
         self._started += 1
         self.seats[name] = Seat(worker, process, faults, process.spawn(worker.run(), f"{name}.{self._started}"))
+
+    def _topics(self) -> tuple[str, ...]:
+        """What the version that is started reads: sometimes a newer one, or the one before again."""
+        return (INPUT, LATER) if self.plan.upgrades and self._versions.random() < 0.5 else (INPUT,)
 
     async def _disturb(self) -> None:
         """Send the inputs while workers are killed, frozen and doubled."""

@@ -262,8 +262,9 @@ class Owner:
         self.story.append("lost")
 
 
-def consumer(broker: MemoryBroker, owner: Owner, instance_id: str | None = None) -> MemoryConsumer:
-    return MemoryConsumer(MemoryCluster(broker), "g", {"t": 6}, owner, VirtualClock(), instance_id=instance_id)
+def consumer(broker: MemoryBroker, owner: Owner, instance_id: str | None = None, **topics: int) -> MemoryConsumer:
+    counts = topics or {"t": 6}
+    return MemoryConsumer(MemoryCluster(broker), "g", counts, owner, VirtualClock(), instance_id=instance_id)
 
 
 @virtual
@@ -306,6 +307,58 @@ async def test_a_static_member_is_back_without_a_rebalance() -> None:
     await asyncio.sleep(12)
     assert (stays.story, broker.group("g").generation) == (story, generation)
     assert second.owned == first.owned != set()
+
+
+@virtual
+async def test_a_static_member_that_comes_back_with_other_topics_is_assigned_those() -> None:
+    await _comes_back({"t": 6, "u": 2})
+    await _comes_back({"u": 2})
+
+
+async def _comes_back(topics: dict[str, int]) -> None:
+    broker, loop = MemoryBroker(), asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    old, new, other = Owner(), Owner(), Owner()
+    process = loop.process("old")
+    process.spawn(consumer(broker, old, "one").run())
+    loop.process("other").spawn(consumer(broker, other, "two").run())
+    await asyncio.sleep(8)
+    process.kill()
+    loop.process("new").spawn(consumer(broker, new, "one", **topics).run())
+    await asyncio.sleep(8)
+    assert new.story == ["lost", f"assigned {broker.group('g').generation}"]
+    assert {partition.topic for partition in new.owned} == set(topics)
+    every = {Partition("t", number) for number in range(6)} | {Partition("u", number) for number in range(2)}
+    assert new.owned | other.owned == every and not new.owned & other.owned
+
+
+@virtual
+async def test_a_twin_takes_the_seat_before_its_holder_has_asked_for_another_assignment() -> None:
+    broker, loop = MemoryBroker(), asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    may_ask = asyncio.Event()
+
+    class Waiting(Owner):
+        async def lost(self, partitions: object) -> None:
+            await super().lost(partitions)
+            await may_ask.wait()
+
+    before, older, newer = Owner(), Waiting(), Owner()
+    process = loop.process("before")
+    process.spawn(consumer(broker, before, "one").run())
+    await asyncio.sleep(5)
+    process.kill()
+    ended = loop.process("older").spawn(consumer(broker, older, "one", t=6, u=2).run())
+    await asyncio.sleep(2)
+    assert older.story == ["lost"]
+    loop.process("newer").spawn(consumer(broker, newer, "one", t=6, u=2).run())
+    await asyncio.sleep(5)
+    may_ask.set()
+    with pytest.raises(InstanceFenced):
+        await ended
+    assert older.story == ["lost"]
+    assert newer.story == ["lost", f"assigned {broker.group('g').generation}"]
+    assert len(newer.owned) == 8
 
 
 @virtual
