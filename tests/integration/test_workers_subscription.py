@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,13 +59,16 @@ def started(
 def pair(service: Service, letters: str) -> tuple[Worker, Worker]:
     """Two workers that share the topics."""
     workers = started(service, "one", letters), started(service, "two", letters)
-
-    def said() -> str:
-        return "".join(worker.said for worker in workers)
-
-    last = f"{service.id}-{letters[-1]}"
-    wait_until(lambda: all(f"{last}[{half}], ready" in said() for half in ("0-1", "2-3")), said)
+    until_shared(service, letters, *workers)
     return workers
+
+
+def until_shared(service: Service, letters: str, *workers: Worker) -> None:
+    """Until each of two has half of the partitions, whichever these are."""
+    half = re.compile(rf"{service.id}-{letters[-1]}\[\d[-,]\d\], ready")
+    wait_until(
+        lambda: all(half.search(worker.said) for worker in workers), lambda: "".join(worker.said for worker in workers)
+    )
 
 
 def owned(service: Service, letter: str) -> str:
@@ -114,8 +118,7 @@ def test_a_worker_that_leaves_gives_its_partitions_to_the_others_at_once(service
     """Long before its session ends, which is what the others of `test_the_same_subscription...` would wait for."""
     long_s = int(BOUND_S) * 3
     stays, leaves = (started(service, name, "a", "--leave", session_s=long_s) for name in ("stays", "leaves"))
-    wait_until(lambda: "[0-1], ready" in stays.said + leaves.said, lambda: stays.said + leaves.said)
-    wait_until(lambda: "[2-3], ready" in stays.said + leaves.said, lambda: stays.said + leaves.said)
+    until_shared(service, "a", stays, leaves)
     alone = stays.said.count(f"owns {owned(service, 'a')}, ready after")
     feed_and_await(service, "a")
     assert leaves.stop() == 0, leaves.said
