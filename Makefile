@@ -7,13 +7,16 @@ STAMP := $(VENV)/.ready
 # Test files that run side by side; most of their time they wait, so it is more than the cores.
 JOBS ?= 3
 
+# The modules of the hot path are compiled where they are; without that the Python itself runs (streamapp/native.py).
+READY := $(VENV)/.compiled
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format constraints bench bench-growth crash clicks size stock chaos clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(STAMP)  ## build .venv and nothing else
+setup: $(READY)  ## build .venv and nothing else
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -24,17 +27,21 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-run: $(STAMP)  ## real purchases through real Kafka, with the auditor's verdict (ONCE=1 ends after it)
+$(READY): $(STAMP) $(shell find streamapp -name '*.py' -o -name '*.pxd')
+	@$(BIN)/python -m streamapp.compilation
+	@touch $@
+
+run: $(READY)  ## real purchases through real Kafka, with the auditor's verdict (ONCE=1 ends after it)
 	@$(BIN)/streamapp demo $(if $(filter-out 0,$(ONCE)),--once)
 
-test: $(STAMP)  ## every test that gates a change, on real Kafka and PostgreSQL
+test: $(READY)  ## every test that gates a change, on real Kafka and PostgreSQL
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-check: $(STAMP)  ## formatting, lint, types, import rules, schemas
+check: $(READY)  ## formatting, lint, types, import rules, schemas
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache \
 		&& $(BIN)/streamapp schema check
 
-format: $(STAMP)  ## format the code and apply the safe fixes
+format: $(READY)  ## format the code and apply the safe fixes
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
 constraints:  ## resolve constraints.txt and bench/constraints.txt anew (needs uv)
@@ -43,11 +50,11 @@ constraints:  ## resolve constraints.txt and bench/constraints.txt anew (needs u
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra bench pyproject.toml \
 		--output-file bench/constraints.txt --no-emit-package streamapp --custom-compile-command "make constraints"
 
-crash: $(STAMP)  ## every crash point in every way on real Kafka (SEED= POINT= WAY= DYNAMIC=1 choose, REPORT= keeps)
+crash: $(READY)  ## every crash point in every way on real Kafka (SEED= POINT= WAY= DYNAMIC=1 choose, REPORT= keeps)
 	@PYTHONPATH=tests/crash $(BIN)/python -m campaign $(if $(SEED),--seed $(SEED)) $(addprefix --point ,$(POINT)) \
 		$(addprefix --way ,$(WAY)) $(if $(DYNAMIC),--dynamic) $(if $(REPORT),--report $(REPORT))
 
-clicks: $(STAMP)  ## a million clicks through two workers, one killed every 20 s, all counted (CLICKS= SEED= choose, REPORT= keeps)
+clicks: $(READY)  ## a million clicks through two workers, one killed every 20 s, all counted (CLICKS= SEED= choose, REPORT= keeps)
 	@PYTHONPATH=tests/crash $(BIN)/python -m clicks $(if $(CLICKS),--clicks $(CLICKS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(REPORT),--report $(REPORT))
 
@@ -59,16 +66,16 @@ $(PEERS)/.ready: bench/constraints.txt
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/constraints.txt
 	@touch $@
 
-bench: $(STAMP) $(PEERS)/.ready  ## the peers side by side, alone on the machine (ONLY=ours,quix ROUNDS=2 choose a part)
+bench: $(READY) $(PEERS)/.ready  ## the peers side by side, alone on the machine (ONLY=ours,quix ROUNDS=2 choose a part)
 	@$(BIN)/python -m bench run $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-bench-growth: $(STAMP)  ## how our speed holds as partitions, keys, ids, bytes and workers grow (ONLY=ids ROUNDS=1)
+bench-growth: $(READY)  ## how our speed holds as partitions, keys, ids, bytes and workers grow (ONLY=ids ROUNDS=1)
 	@$(BIN)/python -m bench growth $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
-size: $(STAMP)  ## restart, take-over, restore, memory and storms at the size that was promised (ONLY= REPORT=; 15 minutes)
+size: $(READY)  ## restart, take-over, restore, memory and storms at the size that was promised (ONLY= REPORT=; 15 minutes)
 	@PYTHONPATH=tests/crash:tests/size $(BIN)/python -m proofs $(addprefix --only ,$(ONLY)) $(if $(REPORT),--report $(REPORT))
 
-stock: $(STAMP)  ## stock Faust's exactly_once and ours in the same scenarios (ROW= REPORT=; 12 minutes)
+stock: $(READY)  ## stock Faust's exactly_once and ours in the same scenarios (ROW= REPORT=; 12 minutes)
 	@PYTHONPATH=tests/stock $(BIN)/python -m comparison $(addprefix --row ,$(ROW)) $(if $(REPORT),--report $(REPORT))
 
 chaos:

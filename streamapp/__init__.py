@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from streamapp import native
+
 if TYPE_CHECKING:
     from streamapp.app import App
     from streamapp.driver.after_commit import after_commit
     from streamapp.driver.inbox import inbox
+
+native.choose()
 
 __all__ = ["App", "after_commit", "inbox"]
 

@@ -21,7 +21,6 @@ from streamapp.driver.stream import Stream
 from streamapp.driver.table_registry import TableManager
 from streamapp.driver.tables import Table
 from streamapp.driver.topic import Topic
-from streamapp.eos.partitioner import Partitioner
 
 if TYPE_CHECKING:
     app: App
@@ -42,7 +41,6 @@ class App(EngineApp):
         self.settings = settings
         #: Topics named in this app, with the partition count asked for; the worker creates missing ones.
         self.declared_topics: dict[str, int | None] = {}
-        self.partition_of = Partitioner()
         super().__init__(self.settings.id, **{**_faust_options(self.settings), **adopted.options})
         self.refusals += adopted.problems
         self._says_what_to_discover = "autodiscover" in adopted.options
@@ -50,7 +48,7 @@ class App(EngineApp):
     def topic(self, *topics: str, value_type: Any = None, schema: Any = None, **options: Any) -> Any:
         """A topic. `value_type` may be a `msgspec.Struct`, whose bad records then go to `<topic>-dlt`."""
         if isinstance(value_type, type) and issubclass(value_type, msgspec.Struct):
-            schema = RecordSchema(Codec(value_type), self.partition_of)
+            schema = RecordSchema(Codec(value_type))
             value_type = None
         self.declared_topics.update(dict.fromkeys(topics, options.get("partitions")))
         return super().topic(*topics, value_type=value_type, schema=schema, **options)

@@ -20,6 +20,7 @@ from streamapp.driver.commits import Commits
 from streamapp.driver.failure import brief, replace_by_dead_letter
 from streamapp.driver.gate import Gate
 from streamapp.driver.intents import Intents
+from streamapp.driver.merging import Merging
 from streamapp.driver.pace import Pace
 from streamapp.driver.replay import Replay
 from streamapp.driver.task import Task
@@ -102,6 +103,7 @@ class Engine:
         self._crash = crash
         self._due = asyncio.Event()
         self._pace = Pace(clock.monotonic, settings.commit_interval, settings.commit_events, settings.commit_bytes)
+        self._merge = Merging(producer.filling, self._pace).merge
         #: Runs the events of a refused transaction one at a time.
         self._replay = Replay(self.gate)
         self._commit_lock = asyncio.Lock()
@@ -111,20 +113,13 @@ class Engine:
 
     def finished(self, unit: Unit) -> None:
         """Merge a unit's effects; the transaction grows and may become due."""
-        filling = self.producer.filling
-        append = filling.append
-        for topic, partition, key, value, headers, timestamp in unit.sends:
-            append(topic, partition, key, value, headers, timestamp)
-        for store in unit.stores.values():
-            store.merge()
-        pace = self._pace
-        due = pace.is_due(filling.byte_count)
+        due = self._merge(unit)
         if self.gate.single:
             self._replay.ran(unit)
             self.request_commit()
         elif due:
             self.request_commit()
-        elif pace.finished == 1:
+        elif self._pace.finished == 1:
             self._begin_interval()
 
     def refusal(self, record: Any) -> RecordError | None:

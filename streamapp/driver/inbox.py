@@ -34,7 +34,7 @@ from streamapp.driver.table_view import InboxView
 from streamapp.driver.tables import Table
 from streamapp.driver.unit import Unit
 from streamapp.errors import ConfigurationError, RecordError
-from streamapp.state import Unit as StoreUnit
+from streamapp.state.unit import Unit as StoreUnit
 
 
 class Rule:
@@ -67,16 +67,15 @@ class Inbox:
         self.rule = rule
         self.agent = agent
         self._table = table
-        self._id_of = rule.fields.id_of
-        self._hash_of = rule.fields.hash_of
+        self._fields = rule.fields
 
-    def admit(self, unit: Unit, event: Any) -> bool:
+    def admit(self, unit: Unit, delivery: Any) -> bool:
         """True: the event is to run, and its mark is staged. False: a duplicate.
 
         Raises `RecordError` (`EventIdConflict`) when the same id came with other content, and for a missing id.
         """
-        record, value = event.record, event.value
-        key = mark_key(self.agent, record.key, self._id_of(value))
+        record, value = delivery.record, delivery.value
+        key = mark_key(self.agent, record.key, self._fields.id_of(value))
         store = unit.task.stores.get(TABLE)
         if store is None:
             raise ConfigurationError(
@@ -85,7 +84,7 @@ class Inbox:
             )
         mark = self._fresh(unit.store(store), key, value, record.timestamp // 1000)
         if mark is None:
-            event.app.engine.count("duplicates")
+            delivery.app.engine.count("duplicates")
             return False
         entry = (self.agent, key, mark)
         if unit.entries is None:
@@ -96,7 +95,7 @@ class Inbox:
 
     def _fresh(self, rows: StoreUnit, key: bytes, value: Any, appended_s: int) -> bytes | None:
         """Stage the mark of an event that is to run and return it packed; None for a duplicate."""
-        content = self._hash_of(value)
+        content = self._fields.hash_of(value)
         raw = rows.get(key)
         attempts = 1
         if raw is not None:
@@ -125,7 +124,7 @@ class Inbox:
         rows, admitted = self._table.rows_in_memory(), []
         for event in events:
             record_key = event.key.encode() if isinstance(event.key, str) else event.key
-            key = mark_key(agent or self.agent, record_key, self._id_of(event.value))
+            key = mark_key(agent or self.agent, record_key, self._fields.id_of(event.value))
             mark = self._fresh(rows, key, event.value, int(event.message.timestamp))
             if mark is not None:
                 admitted.append((event, key, mark))

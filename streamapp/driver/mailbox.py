@@ -15,7 +15,7 @@ class Mailbox:
     __slots__ = ("_waiter", "items")
 
     def __init__(self) -> None:
-        #: (unit, event), or (unit, [events]) for an actor that takes batches.
+        #: (unit, delivery), or (unit, [deliveries]) for an actor that takes batches.
         self.items: deque[tuple[Unit, Any]] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
@@ -27,8 +27,12 @@ class Mailbox:
             if not waiter.done():
                 waiter.set_result(None)
 
+    def waiter(self) -> asyncio.Future[None]:
+        """Done when the next item comes."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
+
     async def wait(self) -> None:
         """Until there is an item."""
         while not self.items:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            await self.waiter()

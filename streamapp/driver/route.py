@@ -8,7 +8,9 @@ from typing import Any
 from faust.exceptions import DecodeError
 from faust.types.tuples import TP
 
-from streamapp.driver.event import Event, message_of
+from streamapp.driver.delivery import Delivery
+from streamapp.driver.event import message_of
+from streamapp.driver.mailbox import Mailbox
 from streamapp.driver.schema import RecordSchema
 from streamapp.driver.unit import Unit
 from streamapp.errors import RecordError
@@ -33,7 +35,8 @@ class TopicRoute:
         self.topic = topic
         self.lanes = self.batch = 1
         #: How the one agent of the topic reads a record, and where it finds it; None where there is more to decide.
-        self._only: tuple[Reader, Any] | None = None
+        self._read: Reader | None = None
+        self._mailbox: Mailbox | None = None
         for channel in channels:
             channel.routes.add(self)
         self.refresh()
@@ -45,37 +48,36 @@ class TopicRoute:
         # A batch holds events of several keys, so where an agent takes batches nothing may run beside it.
         self.lanes = 1 if self.batch > 1 else max((channel.lanes for channel in channels), default=1)
         is_plain = len(channels) == self.lanes == self.batch == 1 and not self._windowed
-        self._only = None
+        self._read = self._mailbox = None
         if is_plain and channels[0].active_partitions is None:
-            self._only = (self._readers[0][0], channels[0].mailbox(0))
+            self._read, self._mailbox = self._readers[0][0], channels[0].mailbox(0)
 
     def deliver(self, unit: Unit) -> None:
         """Decode everything first: a record that cannot be read must not have reached anybody."""
         app, records = self._app, unit.records
-        if self._only is not None:  # one agent takes its events one at a time: nothing to choose
-            read, mailbox = self._only
+        if self._mailbox is not None:  # one agent takes its events one at a time: nothing to choose
             record = records[0]
-            key, value = read(record)
+            key, value = self._read(record)  # type: ignore[misc]
             unit.pending = 1
-            mailbox.put(unit, Event(app, key, value, record, unit))
+            self._mailbox.put(unit, Delivery(app, key, value, record, unit))
             return
         decoded = []
         for read, channels in self._readers:
-            events = [Event(app, *read(record), record, unit) for record in records]
-            decoded.append((events, channels))
+            deliveries = [Delivery(app, *read(record), record, unit) for record in records]
+            decoded.append((deliveries, channels))
         for table in self._windowed:
-            table.see(unit, [events[0].value for events, _ in decoded])
+            table.see(unit, [deliveries[0].value for deliveries, _ in decoded])
         waiting: list[tuple[Any, Any]] = []
-        for events, channels in decoded:
+        for deliveries, channels in decoded:
             for channel in channels:
                 active = channel.active_partitions
                 if active is not None and TP(self.topic, records[0].partition) not in active:
                     continue
                 mailbox = channel.mailbox(unit.lane % channel.lanes if unit.lane else 0)
                 if channel.batch > 1:
-                    waiting.append((mailbox, events))
+                    waiting.append((mailbox, deliveries))
                 else:
-                    waiting.extend([(mailbox, event) for event in events])
+                    waiting.extend([(mailbox, delivery) for delivery in deliveries])
         unit.pending = len(waiting)
         for mailbox, item in waiting:
             mailbox.put(unit, item)

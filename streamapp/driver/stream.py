@@ -1,13 +1,8 @@
-"""Faust's stream over our tasks: an event is finished when the agent asks for the next one.
-
-The loop is synchronous between two events: the finished one starts its task's next event, which is in the mailbox
-before the loop looks.
-"""
+"""Faust's stream over our tasks: events one by one or in batches, each finished when the agent asks for the next."""
 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
@@ -17,15 +12,13 @@ from faust.streams import _current_event, maybe_forward
 from faust.types.models import FieldDescriptorT
 from mode.utils.futures import maybe_async
 
-from streamapp import failpoints
 from streamapp.driver import in_memory
+from streamapp.driver.delivery import Delivery
 from streamapp.driver.inbox import Inbox
+from streamapp.driver.iteration import Iteration
 from streamapp.driver.topic import Topic
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, given_up, set_current_unit
 from streamapp.errors import ConfigurationError, RecordError
-
-#: Events between two turns of the event loop, so that a long backlog starves nobody.
-_TURN_EVERY = 256
 
 
 class Stream(FaustStream):
@@ -34,56 +27,38 @@ class Stream(FaustStream):
     def __init__(self, channel: Any, **kwargs: Any) -> None:
         super().__init__(channel, **kwargs)
         self._mailbox: Any = None
+        #: What the agent has at hand: a delivery, or in a context without a worker Faust's event.
+        self.current_delivery: Any = None
         #: Asked before an event is handed out; set by `inbox()`.
         self.inbox: Inbox | None = None
         self._source: Repartition | None = None
         if isinstance(self.channel, Topic):
             self._mailbox = self.channel.mailbox(self.concurrency_index or 0)
 
+    @property
+    def current_event(self) -> Any:
+        """The event the agent has at hand, or None."""
+        return _event_of(self.current_delivery)
+
+    @current_event.setter
+    def current_event(self, event: Any) -> None:
+        self.current_delivery = event
+
     def __aiter__(self) -> AsyncIterator[Any]:
-        if self._mailbox is not None:
-            return self._events()
-        return in_memory.values(self)
+        if self._mailbox is None:
+            return in_memory.values(self)
+        return self._processed_values() if self._processors else Iteration(self, self._mailbox)
 
-    async def _events(self) -> AsyncIterator[Any]:
-        # Nothing is left to do when the iteration ends, so it does not matter when Python closes an abandoned one.
-        worker = self._begin()
-        mailbox, processors, inbox = self._mailbox, self._processors, self.inbox
-        items, ref, turn = mailbox.items, weakref.ref, 0
-        while True:
-            if not items:
-                turn = 0
-                await mailbox.wait()
+    async def _processed_values(self) -> AsyncIterator[Any]:
+        async for value in Iteration(self, self._mailbox):
+            try:
+                for processor in self._processors:
+                    value = await maybe_async(processor(value))
+            except Skip:
                 continue
-            turn += 1
-            if turn > _TURN_EVERY:
-                turn = 0
-                await asyncio.sleep(0)
-                continue
-            unit, event = items.popleft()
-            if not unit.live:
-                continue
-            if inbox is not None and not self._admitted(inbox, unit, event):
-                continue
-            set_current_unit(unit)
-            unit.workers.append(worker)
-            _current_event.set(ref(event))
-            self.current_event = event
-            value = event.value
-            if processors:
-                try:
-                    for processor in processors:
-                        value = await maybe_async(processor(value))
-                except Skip:
-                    self._done(unit, worker)
-                    continue
-            self.events_total += 1
-            if failpoints.ARMED:
-                failpoints.failpoint("K1")
             yield value
-            self._done(unit, worker)
 
-    def _begin(self) -> Any:
+    def begin(self) -> Any:
         """An iteration begins: what feeds the topic runs from here on. Returns the task that iterates."""
         self._finalized = True
         stream: Any = self
@@ -93,21 +68,10 @@ class Stream(FaustStream):
             stream = stream._prev
         return asyncio.current_task()
 
-    def _admitted(self, inbox: Inbox, unit: Unit, event: Any) -> bool:
-        """Whether the event is to run. If not, the delivery is over: a repeat, or a conflict."""
-        try:
-            fresh = inbox.admit(unit, event)
-        except RecordError as exc:
-            self.app.engine.failed(unit, exc)
-            return False
-        if not fresh:
-            unit.done()
-        return fresh
-
-    def _all_admitted(self, inbox: Inbox, unit: Unit, events: list[Any]) -> list[Any]:
+    def _admitted(self, inbox: Inbox, unit: Unit, deliveries: list[Any]) -> list[Any]:
         """Those of a batch that are to run. When there are none the delivery is over: all repeats, or a conflict."""
         try:
-            fresh = [event for event in events if inbox.admit(unit, event)]
+            fresh = [delivery for delivery in deliveries if inbox.admit(unit, delivery)]
         except RecordError as exc:
             self.app.engine.failed(unit, exc)
             return []
@@ -116,7 +80,7 @@ class Stream(FaustStream):
         return fresh
 
     def _done(self, unit: Unit, worker: Any) -> None:
-        self.current_event = None
+        self.current_delivery = None
         set_current_unit(None)
         if unit.live:
             unit.workers.remove(worker)
@@ -136,13 +100,13 @@ class Stream(FaustStream):
     async def take_events(self, max_: int, within: Any = None) -> AsyncIterator[list[Any]]:
         """As `take`, with the events."""
         async for batch in self._batches(max_):
-            yield [event for event, _ in batch]
+            yield [_event_of(at_hand) for at_hand, _ in batch]
 
     async def take_with_timestamp(self, max_: int, within: Any, timestamp_field_name: str) -> AsyncIterator[list[Any]]:
         """As `take`, each value (a dictionary) with its append time in a field."""
         async for batch in self._batches(max_):
-            for event, value in batch:
-                value[timestamp_field_name] = event.message.timestamp
+            for at_hand, value in batch:
+                value[timestamp_field_name] = _event_of(at_hand).message.timestamp
             yield [value for _, value in batch]
 
     async def _batches(self, most: int) -> AsyncIterator[list[tuple[Any, Any]]]:
@@ -155,7 +119,7 @@ class Stream(FaustStream):
             async for batch in in_memory.batches(self, most):
                 yield batch
             return
-        worker = self._begin()
+        worker = self.begin()
         self.channel.take_batches(most)
         mailbox = self._mailbox
         while True:
@@ -163,37 +127,39 @@ class Stream(FaustStream):
             unit, item = mailbox.items.popleft()
             if not unit.live:
                 continue
-            events = item if isinstance(item, list) else [item]
+            deliveries = item if isinstance(item, list) else [item]
             if self.inbox is not None:
-                events = self._all_admitted(self.inbox, unit, events)
-                if not events:
+                deliveries = self._admitted(self.inbox, unit, deliveries)
+                if not deliveries:
                     continue
             set_current_unit(unit)
             unit.workers.append(worker)
-            batch = await self._processed(events)
+            batch = await self._processed(deliveries)
             if batch:
                 self.events_total += len(batch)
-                self._set_current(events[-1])
+                self._set_current(deliveries[-1])
                 yield batch
             self._done(unit, worker)
 
-    async def _processed(self, events: list[Any]) -> list[tuple[Any, Any]]:
-        """The events of a batch with their values, without those that a filter skips."""
+    async def _processed(self, deliveries: list[Any]) -> list[tuple[Any, Any]]:
+        """Those of a batch with their values, without those that a filter skips."""
+        if not self._processors:
+            return [(delivery, delivery.value) for delivery in deliveries]
         batch = []
-        for event in events:
-            self._set_current(event)
-            value = event.value
+        for delivery in deliveries:
+            self._set_current(delivery)
+            value = delivery.value
             try:
                 for processor in self._processors:
                     value = await maybe_async(processor(value))
             except Skip:
                 continue
-            batch.append((event, value))
+            batch.append((delivery, value))
         return batch
 
-    def _set_current(self, event: Any) -> None:
-        self.current_event = event
-        _current_event.set(weakref.ref(event))
+    def _set_current(self, delivery: Any) -> None:
+        self.current_delivery = delivery
+        _current_event.set(delivery)
 
     # --- streams made from streams
 
@@ -254,6 +220,11 @@ class Stream(FaustStream):
 
     def _join(self, join_strategy: Any) -> NoReturn:
         raise ConfigurationError(JOINS)
+
+
+def _event_of(at_hand: Any) -> Any:
+    """The event of a delivery; anything else is one already, or None."""
+    return at_hand.event() if isinstance(at_hand, Delivery) else at_hand
 
 
 JOINS = (

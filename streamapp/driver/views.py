@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from streamapp.clock import SYSTEM_CLOCK
 from streamapp.driver.members import Coordinator, Members
 from streamapp.driver.table_view import Row, TableView
+from streamapp.eos.partitioner import partition_of
 from streamapp.errors import StateCorrupted, StoreError, StreamAppError
 from streamapp.state import Partition as StorePartition
 from streamapp.state import UnitEnded
@@ -71,8 +72,7 @@ class Views:
 
     def partition_of(self, event_key: bytes, count: int) -> int:
         """The partition of an event's key."""
-        number: int = self._app.partition_of(event_key, count)
-        return number
+        return partition_of(event_key, count)
 
     async def owner(self, table: str, partition: int) -> str:
         """Where the owner of a table's partition answers. Raises `NotReady` when nobody is, or has no views."""

@@ -61,8 +61,10 @@ class Batch:
         self.count = 0
         # The bound in the past moves with the clock while the batch is open, so it keeps a distance.
         past_ms = 0 if topic.append_time else now_ms - topic.timestamp_before_max_ms + _OPEN_AT_MOST_MS
-        self.easy_from_ms = max(0, past_ms)
-        self.easy_until_ms = _FOREVER_MS if topic.append_time else now_ms + topic.timestamp_after_max_ms
+        self.easy_from_ms = max(0, int(past_ms))
+        self.easy_until_ms = _FOREVER_MS
+        if not topic.append_time:
+            self.easy_until_ms = min(_FOREVER_MS, int(now_ms) + topic.timestamp_after_max_ms)
         self.easy_bytes = topic.max_message_bytes - ROOM
 
     def close(self, identity: Identity, sequence: int) -> bytearray:

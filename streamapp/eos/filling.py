@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.eos.batches import ROOM, Batch, Compression, HeaderList, refuse_record
-from streamapp.eos.partitioner import Partitioner
+from streamapp.eos.partitioner import partition_of
 from streamapp.eos.protocol import TopicDescription
 from streamapp.eos.transaction import BrokenTransaction
 from streamapp.errors import RecordError
@@ -37,21 +37,20 @@ class Filling:
         self._clock = clock
         self._transactional = transactional
         self._builder_reads_clock = clock is SYSTEM_CLOCK
-        self._partitioner = Partitioner()
         self._filling: dict[tuple[str, int], Batch] = {}
         self._full: dict[Partition, list[Batch]] = {}
 
     def partition_for(self, topic: str, key: bytes | None) -> int:
         """Kafka's default partition of a key; without a key one partition a transaction, in turn."""
         count = self._topics[topic].partition_count
-        return self.turn % count if key is None else self._partitioner(key, count)
+        return self.turn % count if key is None else partition_of(key, count)
 
     def place(self, topic: str, key: bytes, value: bytes) -> int:
         """The partition of a plain record: no headers, no time of its own. `RecordError` as `check()`."""
         known = self._topics[topic]
         if len(key) + len(value) > known.max_message_bytes - ROOM:
             self.check(topic, key, value)
-        return self._partitioner(key, known.partition_count)
+        return partition_of(key, known.partition_count)
 
     def check(
         self,

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-import struct
-
 _SEED = 0x9747B28C
 _MIX = 0x5BD1E995
 _32_BITS = 0xFFFFFFFF
 _POSITIVE = 0x7FFFFFFF
 
-#: Keys remembered at most; then all are forgotten, which costs a few microseconds a key and no bookkeeping a look-up.
-_REMEMBERED = 65_536
+#: Keys remembered at most, where a hash in Python costs more than everything else of a send; compiled it costs less
+#: than looking it up. When there are more all are forgotten: a few microseconds a key, and no bookkeeping a look-up.
+_REMEMBERED = 65_536 if __file__.endswith(".py") else 0
+_hashes: dict[bytes, int] = {}
 
 
 def murmur2(key: bytes) -> int:
-    """The 32-bit hash Kafka's clients use, unsigned. About 2 us for a key of 16 bytes."""
-    whole = len(key) & ~3
-    mixed = _SEED ^ len(key)
-    for (word,) in struct.iter_unpack("<I", key[:whole]):
+    """The 32-bit hash Kafka's clients use, unsigned. Compiled about 20 ns for a key of 16 bytes, else 3 us."""
+    size = len(key)
+    rest = size & 3
+    mixed = _SEED ^ size
+    for at in range(0, size - rest, 4):
+        word = key[at] | key[at + 1] << 8 | key[at + 2] << 16 | key[at + 3] << 24
         word = (word * _MIX) & _32_BITS
         word = ((word ^ (word >> 24)) * _MIX) & _32_BITS
         mixed = ((mixed * _MIX) & _32_BITS) ^ word
-    if whole < len(key):
-        mixed = ((mixed ^ int.from_bytes(key[whole:], "little")) * _MIX) & _32_BITS
+    if rest:
+        word = key[size - rest]
+        if rest > 1:
+            word |= key[size - rest + 1] << 8
+        if rest > 2:
+            word |= key[size - rest + 2] << 16
+        mixed = ((mixed ^ word) * _MIX) & _32_BITS
     mixed = ((mixed ^ (mixed >> 13)) * _MIX) & _32_BITS
     return mixed ^ (mixed >> 15)
 
 
-class Partitioner:
-    """Partition numbers of keys, remembered: a hash in Python costs more than everything else of a send."""
-
-    __slots__ = ("_hashes",)
-
-    def __init__(self) -> None:
-        self._hashes: dict[bytes, int] = {}
-
-    def __call__(self, key: bytes, partition_count: int) -> int:
-        mixed = self._hashes.get(key)
-        if mixed is None:
-            if len(self._hashes) >= _REMEMBERED:
-                self._hashes.clear()
-            mixed = self._hashes[key] = murmur2(key) & _POSITIVE
-        return mixed % partition_count
+def partition_of(key: bytes, partition_count: int) -> int:
+    """Kafka's default partition of a key."""
+    if not _REMEMBERED:
+        return (murmur2(key) & _POSITIVE) % partition_count
+    mixed = _hashes.get(key)
+    if mixed is None:
+        if len(_hashes) >= _REMEMBERED:
+            _hashes.clear()
+        mixed = _hashes[key] = murmur2(key) & _POSITIVE
+    return mixed % partition_count

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from streamapp.state.keys import key_range
-from streamapp.state.overlay import MISSING, Ended, Overlay, UnitEnded, in_range, merged
+from streamapp.state.overlay import MISSING, Overlay, UnitEnded, in_range, merged
 
 if TYPE_CHECKING:
     from streamapp.state.partition import Partition
 
-_MERGED = Ended("this unit was merged: begin another one")
-_DROPPED = Ended("this unit was dropped: begin another one")
+_MERGED = "this unit was merged: begin another one"
+_DROPPED = "this unit was dropped: begin another one"
 
 
 class Unit:
@@ -27,19 +27,23 @@ class Unit:
     Every use after either raises `UnitEnded`, so an agent of an older attempt cannot write into a newer one.
     """
 
-    __slots__ = ("_overlay", "_partition", "_read", "_staged")
+    __slots__ = ("_ended", "_overlay", "_partition", "_read", "_staged")
 
     def __init__(self, partition: Partition, overlay: Overlay, read: Callable[[bytes], bytes | None]) -> None:
         self._partition = partition
         self._overlay = overlay
         self._read = read
         self._staged: Overlay = {}
+        #: Why it is over; None while it is open.
+        self._ended: str | None = None
 
     def get(self, key: bytes) -> bytes | None:
         """The value as this unit sees it. Raises `StateCorrupted` or `StoreError` when the disk has none to give."""
-        if key in self._staged:
-            return self._staged[key]
-        value = self._overlay.get(key, MISSING)
+        if self._ended is not None:
+            raise UnitEnded(self._ended)
+        value = self._staged.get(key, MISSING)
+        if value is MISSING:
+            value = self._overlay.get(key, MISSING)
         if value is MISSING:
             return self._read(key)
         return value  # type: ignore[return-value]
@@ -48,16 +52,22 @@ class Unit:
         return self.get(key) is not None
 
     def set(self, key: bytes, value: bytes) -> None:
+        if self._ended is not None:
+            raise UnitEnded(self._ended)
         self._staged[key] = value
 
     def delete(self, key: bytes) -> None:
         """Remove `key`; a key that is not there is removed all the same, with a tombstone in the changelog."""
+        if self._ended is not None:
+            raise UnitEnded(self._ended)
         self._staged[key] = None
 
     def items(
         self, *, prefix: bytes = b"", start: bytes = b"", end: bytes | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
         """Rows in key order; what this unit writes during the iteration does not show in it."""
+        if self._ended is not None:
+            raise UnitEnded(self._ended)
         first, stop = key_range(prefix, start, end)
         return merged(
             in_range(self._staged, first, stop),
@@ -69,10 +79,13 @@ class Unit:
         """The unit is finished: its writes are seen by the next unit and go with the next commit."""
         if self._overlay is not self._partition.overlay:
             raise UnitEnded("this unit began before a commit, an abort or a close: its writes belong to nothing now")
+        if self._ended is not None:
+            raise UnitEnded(self._ended)
         self._overlay.update(self._staged)
-        self._staged = _MERGED
+        self._ended = _MERGED
 
     def drop(self) -> None:
         """The unit failed: forget its writes. Dropping twice, or after a merge, changes nothing."""
-        if self._staged is not _MERGED:
-            self._staged = _DROPPED
+        if self._ended is None:
+            self._ended = _DROPPED
+            self._staged = {}

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from streamapp import failpoints
 from streamapp.clock import format_rfc3339
 from streamapp.driver.boot import EngineApp
-from streamapp.eos.partitioner import Partitioner
+from streamapp.eos.partitioner import partition_of
 from streamapp.errors import StreamAppError
 from streamapp.testing import inputs, readings
 from streamapp.testing.agent_bench import AgentBench
@@ -52,7 +52,6 @@ class Bench:
         fresh = Fresh(target, {"instance": "test", "store": "memory", **settings})
         self._worker = Worker(self.broker, self._loop, fresh)
         self._visits = Visits(self.broker, self._loop, self._worker)
-        self._partition_of = Partitioner()
         self._closed = False
 
     def __enter__(self) -> Bench:
@@ -172,7 +171,7 @@ class Bench:
         for value in values:
             stamped = value if happened is None else inputs.with_time(value, happened, declared)
             raw_key = inputs.key_of(stamped, declared) if key is None else key.encode() if isinstance(key, str) else key
-            number = partition if partition is not None else self._partition_of(raw_key, count) if raw_key else 0
+            number = partition if partition is not None else partition_of(raw_key, count) if raw_key else 0
             listed = tuple(
                 (name, text.encode() if isinstance(text, str) else text) for name, text in (headers or {}).items()
             )
@@ -201,7 +200,7 @@ class Bench:
     def _key_in(self, topic: str, number: int, name: str) -> str:
         count = self.broker.topics[topic].partition_count
         keys = (f"{name}-{trial}" for trial in itertools.count())
-        return next(key for key in keys if self._partition_of(key.encode(), count) == number)
+        return next(key for key in keys if partition_of(key.encode(), count) == number)
 
     def settle(self) -> None:
         """Let the worker run until everything is consumed, handled and committed.

@@ -9,11 +9,15 @@ instant are closed in several units and transactions.
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+if sys.argv[1:2] != ["worker"]:  # a function that is compiled cannot be replaced; its Python is the same
+    os.environ["STREAMAPP_PURE"] = "1"
 
 from streamapp.windows import Count, Sum
 

@@ -10,13 +10,12 @@ import pytest
 
 from streamapp.codec import Codec
 from streamapp.driver.schema import RecordSchema
-from streamapp.eos.partitioner import Partitioner
+from streamapp.eos.partitioner import partition_of
 from streamapp.errors import RecordError
 from streamapp.records import Transfer
 
 NOON_MS = 1_769_860_800_000
 PARTITIONS = 4
-partition_of = Partitioner()
 
 
 class Keyless(msgspec.Struct, frozen=True):
@@ -44,7 +43,7 @@ def record(value: bytes, key: bytes | None = b"ann", partition: int | None = Non
 
 
 def read(fetched: Any, record_type: Any = Transfer) -> tuple[Any, Any]:
-    return RecordSchema(Codec(record_type), partition_of).reader(PARTITIONS)(fetched)
+    return RecordSchema(Codec(record_type)).reader(PARTITIONS)(fetched)
 
 
 def test_a_good_record_is_its_key_and_its_value() -> None:

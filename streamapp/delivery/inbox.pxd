@@ -1,0 +1,11 @@
+cpdef bytes packed_mark(status, int attempts, appended_s, content)
+cpdef bytes mark_key(agent, key, event_id)
+
+
+cdef class Fields:
+    cdef public tuple event_id
+    cdef public object content
+    cdef object _of_objects, _of_mappings, _content_of_objects, _content_of_mappings
+
+    cpdef tuple id_of(self, value)
+    cpdef bytes hash_of(self, value)

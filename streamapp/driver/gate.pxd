@@ -1,0 +1,9 @@
+cdef class Gate:
+    cdef public bint is_open, single
+    cdef public int running
+    cdef public object _drained, _opened
+
+    cpdef enter(self)
+    cpdef leave(self)
+    cpdef close(self)
+    cpdef open(self)

@@ -1,0 +1,98 @@
+"""What `async for` over a stream runs on: an event is finished when the agent asks for the next one.
+
+It is synchronous between two events: the finished one starts its task's next event, which is in the mailbox before
+the loop looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+
+from faust.streams import _current_event
+
+from streamapp import failpoints
+from streamapp.driver.mailbox import Mailbox
+from streamapp.driver.unit import Unit, set_current_unit
+from streamapp.errors import RecordError
+
+#: Events between two turns of the event loop, so that a long backlog starves nobody.
+_TURN_EVERY = 256
+
+_set_current_event = _current_event.set
+
+
+class Iteration:
+    """One iteration of a stream's events, by one coroutine; one that is abandoned leaves nothing to do."""
+
+    __slots__ = ("_inbox", "_mailbox", "_stream", "_turn", "_unit", "_worker")
+
+    def __init__(self, stream: Any, mailbox: Mailbox) -> None:
+        self._stream = stream
+        self._mailbox = mailbox
+        self._inbox: Any = None
+        self._worker: Any = None
+        self._unit: Unit | None = None
+        self._turn = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._worker is None:
+            self._worker = self._stream.begin()
+            self._inbox = self._stream.inbox
+        elif self._unit is not None:
+            self._finish()
+        mailbox = self._mailbox
+        items = mailbox.items
+        while True:
+            if not items:
+                self._turn = 0
+                self._put_away()
+                await mailbox.wait()
+                continue
+            self._turn += 1
+            if self._turn > _TURN_EVERY:
+                self._turn = 0
+                self._put_away()
+                await asyncio.sleep(0)
+                continue
+            unit, delivery = items.popleft()
+            if unit.live and (self._inbox is None or self._admitted(unit, delivery)):
+                self._begin(unit, delivery)
+                return delivery.value
+
+    def _put_away(self) -> None:
+        """The coroutine is about to wait, and has no event at hand."""
+        self._stream.current_delivery = None
+        set_current_unit(None)
+
+    def _admitted(self, unit: Unit, delivery: Any) -> bool:
+        """Whether the event is to run. If not, its delivery is over: a repeat, or a conflict."""
+        try:
+            fresh: bool = self._inbox.admit(unit, delivery)
+        except RecordError as exc:
+            self._stream.app.engine.failed(unit, exc)
+            return False
+        if not fresh:
+            unit.done()
+        return fresh
+
+    def _begin(self, unit: Unit, delivery: Any) -> None:
+        self._unit = unit
+        set_current_unit(unit)
+        unit.workers.append(self._worker)
+        _set_current_event(delivery)
+        stream = self._stream
+        stream.current_delivery = delivery
+        stream.events_total += 1
+        if failpoints.ARMED:
+            failpoints.failpoint("K1")
+
+    def _finish(self) -> None:
+        unit = self._unit
+        self._unit = None
+        if unit is not None and unit.live:
+            unit.workers.remove(self._worker)
+            unit.done()

@@ -1,0 +1,7 @@
+cdef class Pace:
+    cdef public long finished
+    cdef object _monotonic
+    cdef double _interval_s, _due_at, _stopped_at
+    cdef long _events_max, _bytes_max
+
+    cpdef bint is_due(self, long byte_count)

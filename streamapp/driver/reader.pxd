@@ -1,0 +1,7 @@
+from streamapp.eos.partitioner cimport partition_of
+
+
+cdef class RecordReader:
+    cdef object _codec, _decode, _key_of
+    cdef int _partition_count
+    cdef bint _has_time

@@ -1,0 +1,30 @@
+cimport cython
+
+from streamapp.driver.gate cimport Gate
+from streamapp.driver.unit cimport Unit
+
+
+cdef class Task:
+    cdef public int number
+    cdef public dict routes, offsets, stores, buffered, append_times
+    cdef public object intent_number
+    cdef public bint held
+    cdef dict _places
+    cdef public object _buffer
+    cdef public dict _running
+    cdef int _singles
+    cdef bint _flushing, _stopped
+    cdef public Gate _gate
+    cdef object _work
+    cdef object __weakref__
+
+    @cython.locals(lane=object, most=int)
+    cpdef advance(self)
+    @cython.locals(records=list)
+    cdef list _next_records(self, int most)
+    cdef _place(self, topic)
+    @cython.locals(unit=Unit)
+    cdef _start(self, lane, route, list records)
+    @cython.locals(offset=object)
+    cpdef finish(self, Unit unit)
+    cpdef retry(self, Unit unit)

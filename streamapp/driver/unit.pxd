@@ -1,0 +1,11 @@
+cdef class Unit:
+    cdef public object task, entries
+    cdef public list records, sends, workers
+    cdef public dict stores
+    cdef public int lane, pending, intent_count
+    cdef public bint live
+
+    cpdef done(self)
+    cpdef send(self, record)
+    cpdef store(self, partition)
+    cpdef drop(self)

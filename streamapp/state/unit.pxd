@@ -1,0 +1,9 @@
+cdef class Unit:
+    cdef object _partition, _read, _ended
+    cdef dict _overlay, _staged
+
+    cpdef get(self, key)
+    cpdef set(self, key, value)
+    cpdef delete(self, key)
+    cpdef merge(self)
+    cpdef drop(self)
