@@ -75,7 +75,7 @@ bench-growth: $(READY)  ## how our speed holds as partitions, keys, ids, bytes a
 size: $(READY)  ## restart, take-over, restore, memory and storms at the size that was promised (ONLY= REPORT=; 15 minutes)
 	@PYTHONPATH=tests/crash:tests/size $(BIN)/python -m proofs $(addprefix --only ,$(ONLY)) $(if $(REPORT),--report $(REPORT))
 
-stock: $(READY)  ## stock Faust's exactly_once and ours in the same scenarios (ROW= REPORT=; 12 minutes)
+stock: $(READY)  ## stock Faust's exactly_once and ours in the same scenarios (ROW= REPORT=; 15 minutes)
 	@PYTHONPATH=tests/stock $(BIN)/python -m comparison $(addprefix --row ,$(ROW)) $(if $(REPORT),--report $(REPORT))
 
 chaos:

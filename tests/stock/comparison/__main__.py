@@ -1,6 +1,6 @@
 """`make stock`: the rows of docs/faust-defects.md that were reproduced, on stock Faust and on ours, side by side.
 
-ROW= chooses rows, REPORT= keeps a report in Markdown. About twelve minutes: stock Faust waits a lot.
+ROW= chooses rows, REPORT= keeps a report in Markdown. About fifteen minutes: stock Faust waits a lot.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def report(seen: Looks) -> str:
         "the clients. The numbers are those of [faust-defects.md](faust-defects.md).",
         "",
         f"**Of {len(seen)} promises stock Faust held {held['stock']}, ours {held['ours']}.** Some of its failures are "
-        "a matter of chance (5, 7): a run without one proves nothing. `make stock REPORT=docs/stock-faust-report.md` "
+        "a matter of chance (5, 7): a run without one proves nothing. An output is lost that nobody could read some "
+        "seconds after the offset of its event was committed. `make stock REPORT=docs/stock-faust-report.md` "
         "repeats it.",
         "",
         "| # | scenario | stock Faust | ours |",

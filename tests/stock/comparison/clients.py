@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -87,7 +88,8 @@ async def _stale_member(it: Clients) -> Seen:
         try:
             await commit(producer, {it.input: 7}, seat)
         except Fenced as exc:
-            return Seen(await it.committed() == [], f"refused: {str(exc)[:70]}")
+            code = re.search(r"-?\d+ \(\w+\)", str(exc))
+            return Seen(await it.committed() == [], f"refused with error {code[0] if code else exc}")
         return Seen(False, "accepted")
     producer = await it.stock()
     await producer.begin_transaction()
@@ -150,7 +152,8 @@ async def _failed_batch(it: Clients) -> Seen:
 def _narrow(it: Clients) -> None:
     entry = ConfigEntry("max.message.bytes", "2000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource("topic", it.out, incremental_configs=[entry])
-    for future in AdminClient({"bootstrap.servers": it.side.bootstrap}).incremental_alter_configs([resource]).values():
+    admin = AdminClient({"bootstrap.servers": it.side.bootstrap})  # a name: it must outlive its futures
+    for future in admin.incremental_alter_configs([resource]).values():
         future.result(_BOUND_S)
 
 
