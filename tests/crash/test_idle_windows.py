@@ -11,14 +11,15 @@ import random
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 
 import windowed_worker as work
+from campaign.cluster import feed_at_once
 from campaign.worker import REPOSITORY, Worker, wait_until
 from test_windows import taps_of, upserts
 
@@ -59,7 +60,7 @@ def test_a_kill_in_the_middle_of_an_idle_closing_leaves_each_window_one_final(
         victim = start("victim", SLOW, {"point": "K18", "action": "kill", "nth": KILLED_AT_FINAL})
         other = start("other")
         assert wait_until(lambda: both_own(victim, other), BOUND_S), [it.tail(3) for it in workers]
-        feed(cluster.bootstrap, seed=heir)
+        feed_at_once(cluster.bootstrap, "taps", taps(heir))
         assert wait_until(lambda: victim.exit_code is not None, BOUND_S), victim.tail(5)
         killed_ms = time.time() * 1000
         if heir == "itself":
@@ -88,19 +89,12 @@ def both_own(victim: Worker, other: Worker) -> bool:
     return victim.generation == other.generation > 0
 
 
-def feed(bootstrap: str, seed: str) -> None:
-    """All records at once: what a transaction wrote becomes visible in a partition in one instant."""
-    producer = Producer(
-        {"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "transactional.id": f"idle-{seed}"}
-    )
-    producer.init_transactions(BOUND_S)
-    producer.begin_transaction()
+def taps(seed: str) -> Iterator[tuple[str, bytes]]:
     chosen = random.Random(seed)
     for _ in range(RECORDS):
         at = work.START + timedelta(seconds=chosen.randint(FIRST_S, LAST_S))
         value = {"occurred_at": f"{at:%Y-%m-%dT%H:%M:%SZ}", "amount": chosen.randint(-50, 50)}
-        producer.produce("taps", json.dumps(value).encode(), f"key-{chosen.randrange(KEYS)}".encode())
-    producer.commit_transaction(BOUND_S)
+        yield f"key-{chosen.randrange(KEYS)}", json.dumps(value).encode()
 
 
 def closed(cluster: Any, size: int, step: int) -> dict[str, list[Any]]:

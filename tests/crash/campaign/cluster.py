@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from confluent_kafka import (
     Consumer,
@@ -204,3 +204,15 @@ class Feed:
             self._producer.produce(self._topic, key=item.key, value=item.value)
         self._next += count
         self._producer.poll(0)
+
+
+def feed_at_once(bootstrap: str, topic: str, records: Iterable[tuple[str, bytes]]) -> None:
+    """Keys and values in one transaction: whoever reads what is committed sees all of a partition's in one instant."""
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "transactional.id": "feed", "log_level": 0}
+    )
+    producer.init_transactions(_ANSWER_S)
+    producer.begin_transaction()
+    for key, value in records:
+        producer.produce(topic, value, key.encode())
+    producer.commit_transaction(_ANSWER_S)
