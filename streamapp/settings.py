@@ -169,8 +169,12 @@ def load(**overrides: Any) -> Settings:
     return settings
 
 
+#: Read before there are settings, by `native.py`.
+_NO_SETTING = f"{PREFIX}PURE"
+
+
 def _unknown_names() -> list[str]:
-    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    known = [_NO_SETTING, *(PREFIX + name.upper() for name in Settings.model_fields)]
     problems = []
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and name not in known:

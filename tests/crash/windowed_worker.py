@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-if sys.argv[1:2] != ["worker"]:  # a function that is compiled cannot be replaced; its Python is the same
+if __name__ == "__main__" and sys.argv[1:2] != [
+    "worker"
+]:  # a function that is compiled cannot be replaced; its Python is the same
     os.environ["STREAMAPP_PURE"] = "1"
 
 from streamapp.windows import Count, Sum

@@ -32,6 +32,11 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (settings.session_timeout, settings.transaction_timeout) == (10.0, 10.0)
 
 
+def test_the_switch_of_the_compiled_modules_is_no_setting_and_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}PURE", "1")
+    assert load().id == "streamapp"
+
+
 def test_every_problem_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = problems(monkeypatch, BROKER="nowhere", PARTITIONS="many", WEB_PORT="70000", COMMIT_INTERVL="1")
     assert len(found) == 4
