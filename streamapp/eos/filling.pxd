@@ -11,8 +11,9 @@ cdef class Filling:
     cdef bint _builder_reads_clock
     cdef dict _filling, _full
 
-    @cython.locals(batch=Batch)
+    @cython.locals(batch=Batch, filling=list)
     cpdef append(self, topic, int partition, key, value, headers=*, timestamp_ms=*)
     cpdef partition_for(self, topic, key)
     cpdef place(self, topic, bytes key, bytes value)
+    @cython.locals(filling=list)
     cdef Batch _begin(self, topic, int partition)

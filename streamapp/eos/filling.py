@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.eos.batches import ROOM, Batch, Compression, HeaderList, refuse_record
@@ -37,7 +38,8 @@ class Filling:
         self._clock = clock
         self._transactional = transactional
         self._builder_reads_clock = clock is SYSTEM_CLOCK
-        self._filling: dict[tuple[str, int], Batch] = {}
+        #: Topic -> the batch of each of its partitions, None where there is none.
+        self._filling: dict[str, list[Batch | None]] = {}
         self._full: dict[Partition, list[Batch]] = {}
 
     def partition_for(self, topic: str, key: bytes | None) -> int:
@@ -88,7 +90,8 @@ class Filling:
         timestamp_ms: int | None = None,
     ) -> None:
         """Add a record to the open transaction. Nothing is sent before the commit. `RecordError` as `check()`."""
-        batch = self._filling.get((topic, partition))
+        filling = self._filling.get(topic)
+        batch = filling[partition] if filling is not None and 0 <= partition < len(filling) else None
         if batch is None:
             batch = self._begin(topic, partition)
         if (
@@ -123,15 +126,19 @@ class Filling:
             self._clock.now() * 1000,
             transactional=self._transactional,
         )
-        self._filling[topic, partition] = batch
+        filling = self._filling.get(topic)
+        if filling is None or len(filling) <= partition:  # the topic may have got partitions since
+            filling = self._filling[topic] = (filling or []) + [None] * description.partition_count
+        filling[partition] = batch
         return batch
 
     def batches(self) -> Iterator[Batch]:
         """Every batch with a record in it, those of a partition in the order they were filled."""
-        for last in self._filling.values():
-            for batch in (*self._full.get(last.partition, ()), last):
-                if batch.count:  # else it was begun for a record that was refused
-                    yield batch
+        for last in chain.from_iterable(self._filling.values()):
+            if last is not None:
+                for batch in (*self._full.get(last.partition, ()), last):
+                    if batch.count:  # else it was begun for a record that was refused
+                        yield batch
 
     def clear(self) -> None:
         """Forget everything appended."""
