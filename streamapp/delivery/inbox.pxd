@@ -5,7 +5,10 @@ cpdef bytes mark_key(agent, key, event_id)
 cdef class Fields:
     cdef public tuple event_id
     cdef public object content
-    cdef object _of_objects, _of_mappings, _content_of_objects, _content_of_mappings
+    cdef object _of_objects, _of_mappings
+    cdef dict _readers
+
+    cdef tuple _readers_of(self, value)
 
     cpdef tuple id_of(self, value)
     cpdef bytes hash_of(self, value)

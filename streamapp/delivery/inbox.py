@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, IntEnum
 from hashlib import blake2b
-from operator import attrgetter, itemgetter
+from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, NamedTuple
 
 import msgspec
@@ -109,6 +109,10 @@ def mark_key(agent: str, key: bytes | None, event_id: Iterable[Any]) -> bytes:
     return _encode_key([agent, shown, *event_id])
 
 
+#: What it makes of a value: the fields of an event id as a tuple, or the content.
+_Reader = Callable[[Any], Any]
+
+
 class Fields:
     """Reads event id and content of values: structs, Faust records, dataclasses and parsed JSON objects.
 
@@ -123,8 +127,8 @@ class Fields:
             raise ConfigurationError("inbox: event_id must name at least one field.")
         self._of_objects = _reader(attrgetter, self.event_id)
         self._of_mappings = _reader(itemgetter, self.event_id)
-        self._content_of_objects = _reader(attrgetter, content) if content else _declared
-        self._content_of_mappings = _reader(itemgetter, content) if content else _itself
+        #: Type of a value -> how its event id and its content are read; asked for at every event.
+        self._readers: dict[type, tuple[_Reader, _Reader]] = {}
 
     def check(self, declared: Iterable[str], where: str, extra: Iterable[str] = ()) -> None:
         """Raise `ConfigurationError` for fields that the record type does not have."""
@@ -135,13 +139,23 @@ class Fields:
                 f"The record has {', '.join(declared)}."
             )
 
-    # Below, a struct is asked for first: nearly every value is one, and an abstract class is slow to answer.
+    def _readers_of(self, value: Any) -> tuple[_Reader, _Reader]:
+        kind = type(value)
+        found = self._readers.get(kind)
+        if found is None:
+            of_mapping = issubclass(kind, dict | Mapping)
+            content: _Reader = _itself
+            if self.content:
+                content = _reader(itemgetter if of_mapping else attrgetter, self.content)
+            elif not (of_mapping or issubclass(kind, msgspec.Struct)) and hasattr(kind, "asdict"):
+                content = methodcaller("asdict")  # a Faust record; msgspec encodes the others by itself
+            found = self._readers[kind] = (self._of_mappings if of_mapping else self._of_objects, content)
+        return found
 
     def id_of(self, value: Any) -> tuple[Any, ...]:
         """The values of the event id. `RecordError` when one is missing: without it a repeat cannot be told."""
         try:
-            plain = isinstance(value, msgspec.Struct) or not isinstance(value, dict | Mapping)
-            found = self._of_objects(value) if plain else self._of_mappings(value)
+            found: tuple[Any, ...] = self._readers_of(value)[0](value)
         except (AttributeError, KeyError, TypeError):
             found = (None,)
         if None in found:
@@ -151,23 +165,19 @@ class Fields:
     def hash_of(self, value: Any) -> bytes:
         """A hash of the content, 16 bytes. Order of keys and white space are not content."""
         try:
-            plain = isinstance(value, msgspec.Struct) or not isinstance(value, dict | Mapping)
-            content = self._content_of_objects(value) if plain else self._content_of_mappings(value)
+            content = self._readers_of(value)[1](value)
         except (AttributeError, KeyError, TypeError) as exc:
             raise RecordError(f"the record lacks a field of its content: {exc}", kind="InvalidRecord") from None
         return blake2b(_encode_content(content), digest_size=_CONTENT_BYTES).digest()
 
 
-def _reader(getter: Any, names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+def _reader(getter: Any, names: tuple[str, ...]) -> _Reader:
     """As `attrgetter` or `itemgetter`, with a tuple for one name too."""
     get = getter(*names)
-    return get if len(names) > 1 else lambda value: (get(value),)
+    if len(names) > 1:
+        return get  # type: ignore[no-any-return]
+    return lambda value: (get(value),)
 
 
 def _itself(value: Any) -> Any:
     return value
-
-
-def _declared(value: Any) -> Any:
-    """What msgspec encodes by itself; of a Faust record its fields."""
-    return value if isinstance(value, msgspec.Struct) or not hasattr(value, "asdict") else value.asdict()

@@ -22,7 +22,7 @@ from faust.agents.agent import _current_agent
 from mode import OneForOneSupervisor
 
 from streamapp.driver.topic import Topic
-from streamapp.driver.unit import UnitMisuse, current_unit, given_up, set_current_unit
+from streamapp.driver.unit import UnitMisuse, current_unit, given_up, set_current
 from streamapp.errors import ConfigurationError, StreamAppError
 
 
@@ -79,7 +79,7 @@ class Agent(FaustAgent):
             else:
                 going_on = self._returned(aref.stream.get_active_stream().events_total > taken)
             finally:
-                set_current_unit(None)
+                set_current(None)
             coro = self._begun_again(aref) if going_on else None
 
     def _begun_again(self, aref: Any) -> Any:

@@ -24,7 +24,7 @@ from streamapp.driver.environment import Environment
 from streamapp.driver.inbox import InboxTable
 from streamapp.driver.outputs import Outputs
 from streamapp.driver.row_upserts import RowUpserts
-from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current_unit
+from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current
 from streamapp.driver.views import Views
 from streamapp.driver.windows import WindowedTable
 from streamapp.errors import ConfigurationError
@@ -298,7 +298,7 @@ class EngineApp(faust.App):
             if not engine.timers.begin():
                 return None
             unit = Unit(None, [])
-            set_current_unit(unit)
+            set_current(unit)
             try:
                 result = await fun(*args)
                 await engine.timers.finish(unit)
@@ -306,7 +306,7 @@ class EngineApp(faust.App):
                 unit.drop()
                 raise
             finally:
-                set_current_unit(None)
+                set_current(None)
                 engine.timers.end()
             return result
 

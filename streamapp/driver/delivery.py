@@ -26,7 +26,3 @@ class Delivery:
         if self._event is None:
             self._event = Event(self.app, self.key, self.value, self.record, self.unit)
         return self._event
-
-    def __call__(self) -> Event:
-        """As `event()`: Faust keeps the current event as a weak reference, which is a call away from it."""
-        return self.event()

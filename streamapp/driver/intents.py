@@ -20,7 +20,7 @@ from streamapp.clock import Clock
 from streamapp.delivery.after_commit import TABLE, Intent, ordered, pause_s
 from streamapp.driver.gate import Gate
 from streamapp.driver.task import Task
-from streamapp.driver.unit import Unit, set_current_unit
+from streamapp.driver.unit import Unit, set_current
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class Line:
         while True:
             unit = Unit(None, [])
             async with intents.slots:
-                set_current_unit(unit)
+                set_current(unit)
                 try:
                     await intents.run(intent)
                 except Exception as exc:  # noqa: BLE001 - whatever it is, the intent is still owed
@@ -173,7 +173,7 @@ class Line:
                     intents.count("after_commit_runs")
                     return unit
                 finally:
-                    set_current_unit(None)
+                    set_current(None)
             unit.drop()
             intents.count("after_commit_failures")
             pause = pause_s(failures)

@@ -9,17 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Self
 
-from faust.streams import _current_event
-
 from streamapp import failpoints
 from streamapp.driver.mailbox import Mailbox
-from streamapp.driver.unit import Unit, set_current_unit
+from streamapp.driver.unit import Unit, set_current
 from streamapp.errors import RecordError
 
 #: Events between two turns of the event loop, so that a long backlog starves nobody.
 _TURN_EVERY = 256
-
-_set_current_event = _current_event.set
 
 
 class Iteration:
@@ -39,34 +35,38 @@ class Iteration:
         return self
 
     async def __anext__(self) -> Any:
-        if self._worker is None:
-            self._worker = self._stream.begin()
-            self._inbox = self._stream.inbox
-        elif self._unit is not None:
-            self._finish()
-        mailbox = self._mailbox
-        items = mailbox.items
-        while True:
-            if not items:
-                self._turn = 0
-                self._put_away()
-                await mailbox.wait()
-                continue
-            self._turn += 1
-            if self._turn > _TURN_EVERY:
-                self._turn = 0
-                self._put_away()
-                await asyncio.sleep(0)
-                continue
-            unit, delivery = items.popleft()
-            if unit.live and (self._inbox is None or self._admitted(unit, delivery)):
-                self._begin(unit, delivery)
-                return delivery.value
+        try:
+            if self._worker is None:
+                self._worker = self._stream.begin()
+                self._inbox = self._stream.inbox
+            elif self._unit is not None:
+                self._finish()
+            mailbox = self._mailbox
+            items = mailbox.items
+            while True:
+                if not items:
+                    self._turn = 0
+                    self._put_away()
+                    await mailbox.wait()
+                    continue
+                self._turn += 1
+                if self._turn > _TURN_EVERY:
+                    self._turn = 0
+                    self._put_away()
+                    await asyncio.sleep(0)
+                    continue
+                unit, delivery = items.popleft()
+                if unit.live and (self._inbox is None or self._admitted(unit, delivery)):
+                    self._begin(unit, delivery)
+                    return delivery.value
+        except BaseException:
+            self._put_away()  # what is raised between two events is the fault of neither, and ends the worker
+            raise
 
     def _put_away(self) -> None:
         """The coroutine is about to wait, and has no event at hand."""
         self._stream.current_delivery = None
-        set_current_unit(None)
+        set_current(None)
 
     def _admitted(self, unit: Unit, delivery: Any) -> bool:
         """Whether the event is to run. If not, its delivery is over: a repeat, or a conflict."""
@@ -81,9 +81,8 @@ class Iteration:
 
     def _begin(self, unit: Unit, delivery: Any) -> None:
         self._unit = unit
-        set_current_unit(unit)
+        set_current(delivery)
         unit.workers.append(self._worker)
-        _set_current_event(delivery)
         stream = self._stream
         stream.current_delivery = delivery
         stream.events_total += 1

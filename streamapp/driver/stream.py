@@ -17,7 +17,7 @@ from streamapp.driver.delivery import Delivery
 from streamapp.driver.inbox import Inbox
 from streamapp.driver.iteration import Iteration
 from streamapp.driver.topic import Topic
-from streamapp.driver.unit import Unit, UnitMisuse, current_unit, given_up, set_current_unit
+from streamapp.driver.unit import Unit, UnitMisuse, current_unit, event_at_hand, given_up, set_current
 from streamapp.errors import ConfigurationError, RecordError
 
 
@@ -61,6 +61,7 @@ class Stream(FaustStream):
     def begin(self) -> Any:
         """An iteration begins: what feeds the topic runs from here on. Returns the task that iterates."""
         self._finalized = True
+        _current_event.set(event_at_hand)
         stream: Any = self
         while stream is not None:
             if stream._source is not None:
@@ -81,7 +82,7 @@ class Stream(FaustStream):
 
     def _done(self, unit: Unit, worker: Any) -> None:
         self.current_delivery = None
-        set_current_unit(None)
+        set_current(None)
         if unit.live:
             unit.workers.remove(worker)
             unit.done()
@@ -132,7 +133,7 @@ class Stream(FaustStream):
                 deliveries = self._admitted(self.inbox, unit, deliveries)
                 if not deliveries:
                     continue
-            set_current_unit(unit)
+            set_current(unit)
             unit.workers.append(worker)
             batch = await self._processed(deliveries)
             if batch:
@@ -159,7 +160,7 @@ class Stream(FaustStream):
 
     def _set_current(self, delivery: Any) -> None:
         self.current_delivery = delivery
-        _current_event.set(delivery)
+        set_current(delivery)
 
     # --- streams made from streams
 
@@ -262,4 +263,4 @@ class Repartition:
                     raise
                 app.engine.failed(unit, exc, self._stream.inbox.agent if self._stream.inbox else None)
             finally:
-                set_current_unit(None)
+                set_current(None)

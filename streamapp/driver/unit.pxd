@@ -9,3 +9,6 @@ cdef class Unit:
     cpdef send(self, record)
     cpdef store(self, partition)
     cpdef drop(self)
+
+
+cpdef current_unit()

@@ -48,6 +48,14 @@ class Unit:
         #: The asyncio tasks that run its agents now; an abort cancels them.
         self.workers: list[asyncio.Task[Any]] = []
 
+    @property
+    def unit(self) -> Unit:
+        """Itself, as of a delivery: what is current is the one or the other."""
+        return self
+
+    def event(self) -> None:
+        """None: what is current without a delivery is a run of a timer or a handler."""
+
     def done(self) -> None:
         """One of the unit's deliveries is finished; the last one finishes the unit."""
         if self.live:
@@ -109,16 +117,26 @@ def given_up(task: asyncio.Task[Any]) -> bool:
     return task.uncancel() == 0
 
 
-_current: ContextVar[Unit | None] = ContextVar("streamapp_unit", default=None)
+#: The delivery the running coroutine has at hand, or its unit where that has none.
+_current: ContextVar[Any] = ContextVar("streamapp_at_hand", default=None)
+set_current = _current.set
 
-#: The unit the running coroutine works for, or None.
-current_unit = _current.get
-set_current_unit = _current.set
+
+def current_unit() -> Unit | None:
+    """The unit the running coroutine works for, or None."""
+    at_hand = _current.get()
+    return None if at_hand is None else at_hand.unit
+
+
+def event_at_hand() -> Any:
+    """The event the running coroutine has at hand, or None. Faust's `current_event()` asks here."""
+    at_hand = _current.get()
+    return None if at_hand is None else at_hand.event()
 
 
 def required_unit(doing: str) -> Unit:
     """The current unit. Raises `UnitMisuse` outside of one, because nothing would commit what is done there."""
-    unit = _current.get()
+    unit = current_unit()
     if unit is None:
         raise UnitMisuse(
             f"{doing} outside of an event: no transaction would carry it. "
