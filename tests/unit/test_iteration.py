@@ -1,0 +1,63 @@
+"""What an agent iterates: what goes wrong between two events is neither event's fault."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streamapp.driver.delivery import Delivery
+from streamapp.driver.iteration import Iteration
+from streamapp.driver.mailbox import Mailbox
+from streamapp.driver.unit import Unit, current_unit, event_at_hand
+from streamapp.errors import StoreError
+
+
+class Ended:
+    """Stands for a task whose store refuses what a unit wrote."""
+
+    def finish(self, unit: Unit) -> None:
+        unit.live = False
+        raise StoreError("the disk is full")
+
+
+class Full:
+    """An inbox that cannot be read."""
+
+    def admit(self, unit: Unit, delivery: Delivery) -> bool:
+        raise StoreError("the disk is broken")
+
+
+def iteration(inbox: Any, *values: str) -> Iteration:
+    stream = SimpleNamespace(begin=object, inbox=inbox, current_delivery=None, events_total=0, app=None)
+    mailbox = Mailbox()
+    for value in values:
+        unit = Unit(Ended(), [SimpleNamespace()])
+        unit.pending = 1
+        mailbox.put(unit, Delivery(None, "key", value, SimpleNamespace(), unit))
+    return Iteration(stream, mailbox)
+
+
+async def test_an_event_is_at_hand_until_the_next_is_asked_for() -> None:
+    events = iteration(None, "first")
+    assert await anext(events) == "first"
+    unit = current_unit()
+    assert unit is not None and unit.live
+    assert event_at_hand().value == "first"
+    assert event_at_hand() is event_at_hand()
+
+
+async def test_what_fails_while_an_event_is_merged_is_no_event_s_fault() -> None:
+    events = iteration(None, "first", "second")
+    await anext(events)
+    with pytest.raises(StoreError, match="full"):
+        await anext(events)
+    assert current_unit() is None
+
+
+async def test_what_fails_while_the_next_is_let_in_is_no_event_s_fault() -> None:
+    events = iteration(Full(), "first")
+    with pytest.raises(StoreError, match="broken"):
+        await anext(events)
+    assert current_unit() is None
