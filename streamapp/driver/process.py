@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from typing import Any
@@ -15,9 +14,6 @@ logger = logging.getLogger(__name__)
 
 #: A drain that takes longer is given up: what was not committed runs again elsewhere. The process ends within 20 s.
 DRAIN_TIMEOUT_S = 18.0
-#: Python's collector looks at young objects after so many, and at all after 20 x 50 such looks. Its own 700 x 10 x 10
-#: cost an eighth of an event, because what waits to be processed lives long enough to be looked at each time.
-_COLLECT = (50_000, 20, 50)
 
 
 class EndedByItself(StreamAppError):
@@ -34,8 +30,6 @@ async def work(app: Any) -> int:
     app.worker_init()
     if app.conf.autodiscover:
         app.discover()
-    gc.freeze()  # what was imported stays
-    gc.set_threshold(*_COLLECT)
     logger.info("hot path: %s", f"Python, because {native.reason}" if native.reason else "compiled")
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -233,9 +233,11 @@ class Consumer(Service):
         if self._group is not None:
             await self._group.close()
         if self._member is not None:
-            seat = self._member.membership
+            # Without a subscription there is no seat, and none to be asked for.
+            leaves = bool(self._work) and self.app.gives_seat_back and self.app.failure is None
+            seat = self._member.membership if leaves else None
             await self._member.close()  # a member without INSTANCE leaves by this
-            if self.app.gives_seat_back and self.app.failure is None and self._cluster is not None:
+            if seat is not None and self._cluster is not None:
                 await give_back(self._cluster, seat, self._environment.clock)
         if self._cluster is not None:
             await self._cluster.close()
