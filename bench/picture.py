@@ -7,7 +7,7 @@ from html import escape
 from bench.peers.catalogue import CATALOGUE
 from bench.results import Results, Summary
 
-_ROW, _BAR, _LEFT, _WIDTH, _TOP = 34, 18, 266, 900, 64
+_ROW, _BAR, _LEFT, _WIDTH, _TOP = 34, 18, 336, 970, 64
 _OURS, _PEER, _TEXT, _SOFT = "#1f6feb", "#b6c2cf", "#1f2328", "#59636e"
 
 
