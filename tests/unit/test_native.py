@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from streamapp import native
 REPOSITORY = Path(__file__).parents[2]
 #: Tests of what is compiled that are quick; each passes either way.
 TWINS = ("eos_batches", "eos_commit", "inbox_marks", "inbox_time", "pace", "record_schema", "state_model")
+#: What a machine needs to compile.
+CAN_COMPILE = shutil.which("cc") is not None and Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
 def run(*command: str, pure: bool) -> str:
@@ -34,7 +37,7 @@ def run(*command: str, pure: bool) -> str:
     return answer.stdout
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: the Python itself runs")
+@pytest.mark.skipif(not CAN_COMPILE, reason="no C compiler, or no headers of Python: the Python itself runs")
 def test_what_is_tested_here_is_compiled() -> None:
     if os.environ.get("STREAMAPP_PURE", "0") == "0":
         assert native.reason is None, f"{native.reason}; `make setup` compiles it"
