@@ -60,7 +60,8 @@ class Iteration:
                     self._begin(unit, delivery)
                     return delivery.value
         except BaseException:
-            self._put_away()  # what is raised between two events is the fault of neither, and ends the worker
+            if self._unit is None:  # between two events it is the fault of neither, and ends the worker
+                self._put_away()
             raise
 
     def _put_away(self) -> None:

@@ -3,4 +3,3 @@ cdef class Mailbox:
     cdef object _waiter
 
     cpdef put(self, unit, item)
-    cpdef waiter(self)

@@ -27,12 +27,8 @@ class Mailbox:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def waiter(self) -> asyncio.Future[None]:
-        """Done when the next item comes."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        return self._waiter
-
     async def wait(self) -> None:
         """Until there is an item."""
         while not self.items:
-            await self.waiter()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter

@@ -22,25 +22,34 @@ class Ended:
         raise StoreError("the disk is full")
 
 
-class Full:
-    """An inbox that cannot be read."""
+class Done:
+    """Stands for a task that takes what a unit wrote."""
+
+    def finish(self, unit: Unit) -> None:
+        unit.live = False
+
+
+class Broken:
+    """An inbox that cannot be read for the second event."""
 
     def admit(self, unit: Unit, delivery: Delivery) -> bool:
-        raise StoreError("the disk is broken")
+        if delivery.value == "second":
+            raise StoreError("the disk is broken")
+        return True
 
 
-def iteration(inbox: Any, *values: str) -> Iteration:
+def iteration(inbox: Any, task: Any, *values: str) -> Iteration:
     stream = SimpleNamespace(begin=object, inbox=inbox, current_delivery=None, events_total=0, app=None)
     mailbox = Mailbox()
     for value in values:
-        unit = Unit(Ended(), [SimpleNamespace()])
+        unit = Unit(task, [SimpleNamespace()])
         unit.pending = 1
         mailbox.put(unit, Delivery(None, "key", value, SimpleNamespace(), unit))
     return Iteration(stream, mailbox)
 
 
 async def test_an_event_is_at_hand_until_the_next_is_asked_for() -> None:
-    events = iteration(None, "first")
+    events = iteration(None, Ended(), "first")
     assert await anext(events) == "first"
     unit = current_unit()
     assert unit is not None and unit.live
@@ -49,7 +58,7 @@ async def test_an_event_is_at_hand_until_the_next_is_asked_for() -> None:
 
 
 async def test_what_fails_while_an_event_is_merged_is_no_event_s_fault() -> None:
-    events = iteration(None, "first", "second")
+    events = iteration(None, Ended(), "first", "second")
     await anext(events)
     with pytest.raises(StoreError, match="full"):
         await anext(events)
@@ -57,7 +66,8 @@ async def test_what_fails_while_an_event_is_merged_is_no_event_s_fault() -> None
 
 
 async def test_what_fails_while_the_next_is_let_in_is_no_event_s_fault() -> None:
-    events = iteration(Full(), "first")
+    events = iteration(Broken(), Done(), "first", "second")
+    await anext(events)
     with pytest.raises(StoreError, match="broken"):
         await anext(events)
     assert current_unit() is None
