@@ -29,6 +29,7 @@ MODULES = (
     "streamapp.driver.merging",
     "streamapp.driver.pace",
     "streamapp.driver.reader",
+    "streamapp.driver.record",
     "streamapp.driver.route",
     "streamapp.driver.schema",
     "streamapp.driver.task",

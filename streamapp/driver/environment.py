@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 from streamapp.clock import Clock
+from streamapp.driver.record import Record
 from streamapp.driver.state_directory import State
 from streamapp.eos.plain import PlainCluster
 from streamapp.eos.protocol import Membership
@@ -61,7 +62,7 @@ class Member(Protocol):
     def answered(self, partition: Partition) -> int | None:
         """A mark of the last fetch that was answered for the partition; another one for each answer."""
 
-    async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Any, list[Any]]:
+    async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Any, list[Record]]:
         """Records by partition, waiting for the first at most so long."""
 
     async def close(self) -> None:
@@ -71,7 +72,7 @@ class Member(Protocol):
 class ChangelogFetches(Protocol):
     """Reads partitions to their end, committed records only."""
 
-    async def fetch(self, record_limit: int) -> Mapping[Any, list[Any]]:
+    async def fetch(self, record_limit: int) -> Mapping[Any, list[Record]]:
         """Records by partition, waiting for the first a moment at most."""
 
     async def position(self, partition: Partition) -> int:

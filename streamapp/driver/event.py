@@ -7,6 +7,7 @@ from typing import Any
 from faust.events import Event as FaustEvent
 from faust.types.tuples import TP, ConsumerMessage
 
+from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit
 
 
@@ -17,7 +18,7 @@ class Event(FaustEvent):
     running events have finished.
     """
 
-    def __init__(self, app: Any, key: Any, value: Any, record: Any, unit: Unit) -> None:
+    def __init__(self, app: Any, key: Any, value: Any, record: Record, unit: Unit) -> None:
         self.app = app
         self.key = key
         self.value = value
@@ -49,8 +50,8 @@ class ContextEvent(FaustEvent):
         """Nothing."""
 
 
-def message_of(record: Any) -> ConsumerMessage:
-    """Faust's message of a fetched record."""
+def message_of(record: Record) -> ConsumerMessage:
+    """Faust's message of a fetched record; Kafka has no checksum of a record."""
     return ConsumerMessage(
         record.topic,
         record.partition,
@@ -60,8 +61,8 @@ def message_of(record: Any) -> ConsumerMessage:
         list(record.headers),
         record.key,
         record.value,
-        record.checksum,
-        record.serialized_key_size,
-        record.serialized_value_size,
+        None,
+        -1 if record.key is None else len(record.key),
+        -1 if record.value is None else len(record.value),
         TP(record.topic, record.partition),
     )

@@ -1,23 +1,28 @@
 """The real environment of a worker: Kafka by aiokafka's clients, a state directory, the machine's clock.
 
 The only module that reads private attributes of aiokafka's consumer: `_coordinator` (group_id, generation, member_id,
-request_rejoin) and `_subscription` (a partition's position without waiting, and what is taken of an assignment).
+request_rejoin), `_subscription` (a partition's position without waiting, and what is taken of an assignment) and
+`_fetcher._records` (what was fetched and not handed out yet: `FetchResult._partition_records`, and what a
+`PartitionRecords` is made of).
 """
 
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import aiokafka
 import aiokafka.errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.driver.environment import Listener, WantedTopics
+from streamapp.driver.record import Batches, Record, Unpacked
 from streamapp.driver.state_directory import State, opened_state
 from streamapp.eos.connections import KafkaCluster, connect, security_options
 from streamapp.eos.protocol import Membership
@@ -75,6 +80,7 @@ class KafkaEnvironment:
         except BaseException:
             await consumer.stop()
             raise
+        consumer._fetcher._records = _Results()
         consumer.assign([TopicPartition(*partition) for partition in starts])
         for partition, offset in starts.items():
             consumer.seek(TopicPartition(*partition), offset)
@@ -148,6 +154,7 @@ class KafkaMember:
                 await self._consumer.start()
             except aiokafka.errors.KafkaError as exc:
                 raise self._ended(exc) from exc
+            self._consumer._fetcher._records = _Results(self._consumer._fetcher._records)
 
     def has_true_assignment(self) -> bool:
         """Whether what was just assigned is for what is subscribed; if not, the group is asked for another (ADR 0011).
@@ -214,13 +221,16 @@ class KafkaMember:
         stamp: int | None = self._consumer.last_poll_timestamp(TopicPartition(*partition))
         return stamp
 
-    async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Any, list[Any]]:
+    async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Any, list[Record]]:
         if self._failure is not None:
             raise self._failure
         try:
-            return await self._consumer.getmany(timeout_ms=int(timeout_s * 1000), max_records=record_limit)
+            fetched: Mapping[Any, list[Record]] = await self._consumer.getmany(
+                timeout_ms=int(timeout_s * 1000), max_records=record_limit
+            )
         except aiokafka.errors.KafkaError as exc:
             raise self._ended(exc) from exc
+        return fetched
 
     async def close(self) -> None:
         await self._consumer.stop()
@@ -232,8 +242,11 @@ class KafkaFetches:
     def __init__(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
         self._consumer = consumer
 
-    async def fetch(self, record_limit: int) -> Mapping[Any, list[Any]]:
-        return await self._consumer.getmany(timeout_ms=_CHANGELOG_WAIT_MS, max_records=record_limit)
+    async def fetch(self, record_limit: int) -> Mapping[Any, list[Record]]:
+        fetched: Mapping[Any, list[Record]] = await self._consumer.getmany(
+            timeout_ms=_CHANGELOG_WAIT_MS, max_records=record_limit
+        )
+        return fetched
 
     async def position(self, partition: Partition) -> int:
         position: int = await self._consumer.position(TopicPartition(*partition))
@@ -241,6 +254,37 @@ class KafkaFetches:
 
     async def close(self) -> None:
         await self._consumer.stop()
+
+
+class _Results(OrderedDict[Any, Any]):
+    """What aiokafka's fetcher has fetched and not handed out yet; what it hands out are `Record`s."""
+
+    def __setitem__(self, tp: Any, result: Any) -> None:
+        if type(result) is FetchResult:
+            result._partition_records = Unpacked(_Chunks(result._partition_records))
+        super().__setitem__(tp, result)
+
+
+class _Chunks(PartitionRecords):
+    """aiokafka's reading of one answered fetch, a chunk a step instead of a record.
+
+    What is aborted, a control batch or corrupt, and which offset is next, is decided there.
+    """
+
+    def __init__(self, found: PartitionRecords) -> None:
+        super().__init__(
+            found._tp,
+            Batches(found._tp.topic, found._tp.partition, found._records, found.next_fetch_offset),
+            found._aborted_transactions,
+            found.next_fetch_offset,
+            None,
+            None,
+            found._check_crcs,
+            found._isolation_level,
+        )
+
+    def _consumer_record(self, tp: Any, record: Any) -> Any:
+        return record
 
 
 class _Subscriptions(SubscriptionState):

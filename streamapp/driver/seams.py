@@ -48,7 +48,18 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "faust.tables.base:Collection": ("_changelog_topic_name",),
     "faust.tables.manager:TableManager": ("_tables_finalized", "_tables_registered"),
     # The seat, and how far a partition is read.
-    "aiokafka.consumer.consumer:AIOKafkaConsumer": ("_coordinator", "_subscription"),
+    "aiokafka.consumer.consumer:AIOKafkaConsumer": ("_coordinator", "_fetcher", "_subscription"),
+    # What was fetched, and how it becomes records.
+    "aiokafka.consumer.fetcher:Fetcher": ("_records",),
+    "aiokafka.consumer.fetcher:FetchResult": ("_partition_records",),
+    "aiokafka.consumer.fetcher:PartitionRecords": (
+        "_aborted_transactions",
+        "_check_crcs",
+        "_consumer_record",
+        "_isolation_level",
+        "_records",
+        "_tp",
+    ),
     "aiokafka.consumer.group_coordinator:GroupCoordinator": ("generation", "group_id", "member_id", "request_rejoin"),
     "aiokafka.consumer.subscription_state:SubscriptionState": ("assign_from_subscribed", "subscription"),
     "aiokafka.consumer.subscription_state:Assignment": ("state_value", "tps"),

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
 
 from streamapp.clock import Clock
 from streamapp.driver.environment import Listener, WantedTopics
+from streamapp.driver.record import Record
 from streamapp.driver.state_directory import State
 from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.protocol import Code, Membership
-from streamapp.eos.record_batch import BatchRecord
 from streamapp.settings import Settings
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.clock import VirtualClock
@@ -28,22 +27,6 @@ from streamapp.types import Partition
 
 _NO_SEAT = -1
 _CHANGELOG_WAIT_S = 0.1
-
-
-class MemoryRecord(NamedTuple):
-    """A fetched record, with aiokafka's names."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-    serialized_key_size: int
-    serialized_value_size: int
-    timestamp_type: int = 1
-    checksum: int | None = None
 
 
 class MemoryEnvironment:
@@ -175,7 +158,7 @@ class MemoryMember:
     def answered(self, partition: Partition) -> int | None:
         return self._answers.get(partition)
 
-    async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Partition, list[MemoryRecord]]:
+    async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Partition, list[Record]]:
         if self._seat is not None and self._seat.done() and not self._seat.cancelled():
             self._seat.result()
         asked = {at: offset for at, offset in self._positions.items() if at not in self._paused}
@@ -216,7 +199,7 @@ class MemoryFetches:
         self._cluster = cluster
         self._positions = dict(starts)
 
-    async def fetch(self, record_limit: int) -> Mapping[Partition, list[MemoryRecord]]:
+    async def fetch(self, record_limit: int) -> Mapping[Partition, list[Record]]:
         try:
             found = await self._cluster.fetch(self._positions, wait_s=_CHANGELOG_WAIT_S, record_limit=record_limit)
         except NoAnswer:
@@ -231,24 +214,13 @@ class MemoryFetches:
         """Nothing is held open."""
 
 
-def records_of(partition: Partition, part: Fetched) -> list[MemoryRecord]:
+def records_of(partition: Partition, part: Fetched) -> list[Record]:
     """Records as the driver knows them."""
-    return [_record(partition, record) for record in part.records]
-
-
-def _record(partition: Partition, record: BatchRecord) -> MemoryRecord:
-    key, value = record.key, record.value
-    return MemoryRecord(
-        partition.topic,
-        partition.number,
-        record.offset,
-        record.timestamp_ms,
-        key,
-        value,
-        record.headers,
-        -1 if key is None else len(key),
-        -1 if value is None else len(value),
-    )
+    topic, number = partition
+    return [
+        Record(topic, number, found.offset, found.timestamp_ms, found.key, found.value, found.headers)
+        for found in part.records
+    ]
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from streamapp.driver.gate import Gate
+from streamapp.driver.record import Record
 from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
 from streamapp.state import Identity, MemoryState
@@ -34,9 +34,7 @@ def task_of(*partitions: Partition) -> Task:
 
 def finish(task: Task, partition: Partition, appended_s: int) -> None:
     """One event of that append time is over, with a mark in the inbox."""
-    record = SimpleNamespace(
-        topic=partition.topic, partition=partition.number, offset=task.offsets[partition], timestamp=appended_s * 1000
-    )
+    record = Record(partition.topic, partition.number, task.offsets[partition], appended_s * 1000, None, None)
     unit = Unit(task, [record])
     task._running[0] = unit
     task._gate.open()

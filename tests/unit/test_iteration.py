@@ -10,6 +10,7 @@ import pytest
 from streamapp.driver.delivery import Delivery
 from streamapp.driver.iteration import Iteration
 from streamapp.driver.mailbox import Mailbox
+from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit, current_unit, event_at_hand
 from streamapp.errors import StoreError
 
@@ -42,9 +43,10 @@ def iteration(inbox: Any, task: Any, *values: str) -> Iteration:
     stream = SimpleNamespace(begin=object, inbox=inbox, current_delivery=None, events_total=0, app=None)
     mailbox = Mailbox()
     for value in values:
-        unit = Unit(task, [SimpleNamespace()])
+        record = Record("transfer", 0, 0, 0, None, None)
+        unit = Unit(task, [record])
         unit.pending = 1
-        mailbox.put(unit, Delivery(None, "key", value, SimpleNamespace(), unit))
+        mailbox.put(unit, Delivery(None, "key", value, record, unit))
     return Iteration(stream, mailbox)
 
 

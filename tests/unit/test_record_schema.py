@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import msgspec
 import pytest
 
 from streamapp.codec import Codec
+from streamapp.driver.record import Record
 from streamapp.driver.schema import RecordSchema
 from streamapp.eos.partitioner import partition_of
 from streamapp.errors import RecordError
@@ -25,7 +25,7 @@ class Keyless(msgspec.Struct, frozen=True):
     name: str
 
 
-def transfer(occurred_at: str = "2026-01-31T12:00:00Z", **changed: Any) -> SimpleNamespace:
+def transfer(occurred_at: str = "2026-01-31T12:00:00Z", **changed: Any) -> Record:
     value = {
         "event_id": "1",
         "from_account": "ann",
@@ -37,9 +37,9 @@ def transfer(occurred_at: str = "2026-01-31T12:00:00Z", **changed: Any) -> Simpl
     return record(msgspec.json.encode(value), **changed)
 
 
-def record(value: bytes, key: bytes | None = b"ann", partition: int | None = None) -> SimpleNamespace:
+def record(value: bytes, key: bytes | None = b"ann", partition: int | None = None) -> Record:
     number = partition if partition is not None else partition_of(key or b"", PARTITIONS)
-    return SimpleNamespace(key=key, value=value, partition=number, timestamp=NOON_MS)
+    return Record("transfer", number, 0, NOON_MS, key, value)
 
 
 def read(fetched: Any, record_type: Any = Transfer) -> tuple[Any, Any]:

@@ -1,0 +1,168 @@
+"""A fetched record, and how fetched batches become records: in one call a batch, because every event passes here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+#: Kafka's number for a record without a time.
+NO_TIMESTAMP = -1
+#: The topic's broker sets the time, at the append.
+LOG_APPEND_TIME = 1
+
+
+class Record:
+    """A record as it was fetched. `timestamp` is milliseconds since the epoch, `NO_TIMESTAMP` where there is none.
+
+    `timestamp_type` is Kafka's: 0 the producer's time, 1 the append's; `NO_TIMESTAMP` where the format has no time.
+    """
+
+    __slots__ = ("headers", "key", "offset", "partition", "timestamp", "timestamp_type", "topic", "value")
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        timestamp: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: tuple[tuple[str, bytes | None], ...] = (),
+        timestamp_type: int = LOG_APPEND_TIME,
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.timestamp = timestamp
+        self.timestamp_type = timestamp_type
+        self.key = key
+        self.value = value
+        self.headers = headers
+
+    def __repr__(self) -> str:
+        return f"<Record {self.topic}-{self.partition}@{self.offset}>"
+
+
+def records_of(topic: str, partition: int, batch: Any, floor: int) -> list[Record]:
+    """What a batch of aiokafka's holds from offset `floor` on. Raises what it raises for bytes that are no records."""
+    records = []
+    for found in batch:
+        offset = found.offset
+        if offset < floor:  # a fetch answers with whole batches
+            continue
+        record = Record.__new__(Record)
+        record.topic = topic
+        record.partition = partition
+        record.offset = offset
+        timestamp = found.timestamp
+        if timestamp is None:
+            record.timestamp = record.timestamp_type = NO_TIMESTAMP
+        else:
+            record.timestamp = timestamp
+            record.timestamp_type = found.timestamp_type
+        record.key = found.key
+        record.value = found.value
+        headers = found.headers
+        record.headers = tuple(headers) if headers else ()
+        records.append(record)
+    return records
+
+
+class Chunk:
+    """The records of one batch; `offset` is the last one's."""
+
+    __slots__ = ("offset", "records")
+
+    def __init__(self, records: list[Record]) -> None:
+        self.records = records
+        self.offset = records[-1].offset
+
+
+class Batches:
+    """Record batches of aiokafka's, each of which counts as one record, a `Chunk`; `floor` is the offset asked for."""
+
+    __slots__ = ("_batches", "_floor", "_number", "_topic")
+
+    def __init__(self, topic: str, number: int, batches: Any, floor: int) -> None:
+        self._topic = topic
+        self._number = number
+        self._batches = batches
+        self._floor = floor
+
+    def has_next(self) -> bool:
+        """Whether there is another one."""
+        found: bool = self._batches.has_next()
+        return found
+
+    def next_batch(self) -> Batch:
+        """The next one."""
+        return Batch(self._topic, self._number, self._batches.next_batch(), self._floor)
+
+
+class Batch:
+    """One of them: what its header says is aiokafka's, and so is the one record of a control batch, by `next()`."""
+
+    __slots__ = (
+        "_batch",
+        "_floor",
+        "_number",
+        "_topic",
+        "base_offset",
+        "is_control_batch",
+        "is_transactional",
+        "next_offset",
+        "producer_id",
+        "validate_crc",
+    )
+
+    def __init__(self, topic: str, number: int, batch: Any, floor: int) -> None:
+        self._topic = topic
+        self._number = number
+        self._batch = batch
+        self._floor = floor
+        self.base_offset = batch.base_offset
+        self.next_offset = batch.next_offset
+        self.producer_id = batch.producer_id
+        self.is_control_batch = batch.is_control_batch
+        self.is_transactional = batch.is_transactional
+        self.validate_crc = batch.validate_crc
+
+    def __next__(self) -> Any:
+        return next(self._batch)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        records = records_of(self._topic, self._number, self._batch, self._floor)
+        return iter((Chunk(records),) if records else ())
+
+
+class Unpacked:
+    """The records of one answered fetch of a partition, each once, out of chunks that are unpacked as they are reached.
+
+    `chunks` has a `next_fetch_offset` behind what it has handed out; so has this, behind the last record.
+    """
+
+    __slots__ = ("_at", "_chunks", "_records", "next_fetch_offset")
+
+    def __init__(self, chunks: Any) -> None:
+        self._chunks = chunks
+        self._records: list[Record] = []
+        self._at = 0
+        self.next_fetch_offset = chunks.next_fetch_offset
+
+    def __iter__(self) -> Iterator[Record]:
+        return self
+
+    def __next__(self) -> Record:
+        while self._at == len(self._records):
+            self._at = 0
+            self._records = []
+            try:
+                chunk: Chunk = next(self._chunks)
+            except StopIteration:  # there may be more that is no record: control batches, aborted ones
+                self.next_fetch_offset = self._chunks.next_fetch_offset
+                raise
+            self._records = chunk.records
+        record = self._records[self._at]
+        self._at += 1
+        self.next_fetch_offset = record.offset + 1
+        return record
