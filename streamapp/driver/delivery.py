@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamapp.driver.event import Event
+from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit
 
 
@@ -13,7 +14,7 @@ class Delivery:
 
     __slots__ = ("_event", "app", "key", "record", "unit", "value")
 
-    def __init__(self, app: Any, key: Any, value: Any, record: Any, unit: Unit) -> None:
+    def __init__(self, app: Any, key: Any, value: Any, record: Record, unit: Unit) -> None:
         self.app = app
         self.key = key
         self.value = value

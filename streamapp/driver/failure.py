@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from streamapp.delivery.aside import Source
 from streamapp.delivery.dead_letter import dead_letter
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.delivery.inbox import Mark, Status
+from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit
 from streamapp.errors import RecordError
 from streamapp.topics import DEAD_LETTER_ROOM_BYTES, MAX_RECORD_BYTES
@@ -46,10 +46,10 @@ def replace_by_dead_letter(unit: Unit, error: BaseException, agent: str | None, 
         )
 
 
-def source_of(record: Any) -> Source:
+def source_of(record: Record) -> Source:
     """A fetched record, with its place, for a topic of records that are set aside."""
     return Source(
-        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, tuple(record.headers)
+        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, record.headers
     )
 
 

@@ -1,6 +1,8 @@
 cimport cython
 
 from streamapp.delivery.inbox cimport Fields, mark_key, packed_mark
+from streamapp.driver.delivery cimport Delivery
+from streamapp.driver.record cimport Record
 from streamapp.driver.unit cimport Unit
 from streamapp.state.unit cimport Unit as StoreUnit
 
@@ -10,6 +12,6 @@ cdef class Inbox:
     cdef object _table
     cdef Fields _fields
 
-    @cython.locals(key=bytes, mark=bytes)
-    cpdef bint admit(self, Unit unit, delivery) except -1
+    @cython.locals(key=bytes, mark=bytes, record=Record)
+    cpdef bint admit(self, Unit unit, Delivery delivery) except -1
     cdef bytes _fresh(self, StoreUnit rows, bytes key, value, appended_s)

@@ -30,6 +30,7 @@ from streamapp.delivery.inbox import (
     mark_key,
     packed_mark,
 )
+from streamapp.driver.delivery import Delivery
 from streamapp.driver.table_view import InboxView
 from streamapp.driver.tables import Table
 from streamapp.driver.unit import Unit
@@ -69,7 +70,7 @@ class Inbox:
         self._table = table
         self._fields = rule.fields
 
-    def admit(self, unit: Unit, delivery: Any) -> bool:
+    def admit(self, unit: Unit, delivery: Delivery) -> bool:
         """True: the event is to run, and its mark is staged. False: a duplicate.
 
         Raises `RecordError` (`EventIdConflict`) when the same id came with other content, and for a missing id.

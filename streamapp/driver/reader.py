@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamapp.codec import Codec
+from streamapp.driver.record import Record
 from streamapp.eos.partitioner import partition_of
 from streamapp.errors import RecordError
 
@@ -21,7 +22,11 @@ class RecordReader:
         self._key_of = codec.key_text
         self._has_time = codec.has_time
 
-    def __call__(self, record: Any) -> tuple[str | None, Any]:
+    def __call__(self, record: Record) -> tuple[str | None, Any]:
+        """The same as `read`."""
+        return self.read(record)
+
+    def read(self, record: Record) -> tuple[str | None, Any]:
         """(key, value) of a record. Raises `RecordError` for what the contract calls a bad record."""
         value = self._decode(record.value)
         raw_key = record.key

@@ -11,6 +11,10 @@ cdef class Record:
     cdef public tuple headers
 
 
+@cython.locals(record=Record)
+cpdef list changes_of(list records)
+
+
 cdef class Chunk:
     cdef public long long offset
     cdef public list records

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from streamapp.types import Headers
+
 #: Kafka's number for a record without a time.
 NO_TIMESTAMP = -1
 #: The topic's broker sets the time, at the append.
@@ -27,7 +29,7 @@ class Record:
         timestamp: int,
         key: bytes | None,
         value: bytes | None,
-        headers: tuple[tuple[str, bytes | None], ...] = (),
+        headers: Headers = (),
         timestamp_type: int = LOG_APPEND_TIME,
     ) -> None:
         self.topic = topic
@@ -66,6 +68,15 @@ def records_of(topic: str, partition: int, batch: Any, floor: int) -> list[Recor
         record.headers = tuple(headers) if headers else ()
         records.append(record)
     return records
+
+
+def changes_of(records: list[Record]) -> list[tuple[bytes, bytes | None]]:
+    """What changelog records say: key and value; one without a key says nothing."""
+    changes = []
+    for record in records:
+        if record.key is not None:
+            changes.append((record.key, record.value))  # noqa: PERF401 - the compiled loop has C fields
+    return changes
 
 
 class Chunk:

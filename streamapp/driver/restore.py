@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from streamapp.driver.environment import ChangelogFetches, Environment
+from streamapp.driver.record import changes_of
 from streamapp.driver.state_directory import State
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.recovery import Progress, RestorePlan, newest_append_times, restore, restore_plans
@@ -52,8 +53,7 @@ class ChangelogReader:
         count = 0
         for tp, records in fetched.items():
             log = Partition(*tp)
-            changes = ((r.key, r.value) for r in records if r.key is not None)
-            self._stores[log].restore(changes, records[-1].offset + 1, self._newest_s.get(log))
+            self._stores[log].restore(changes_of(records), records[-1].offset + 1, self._newest_s.get(log))
             count += len(records)
             failpoint("K16")
         return count

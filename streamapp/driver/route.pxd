@@ -2,6 +2,7 @@ cimport cython
 
 from streamapp.driver.delivery cimport Delivery
 from streamapp.driver.mailbox cimport Mailbox
+from streamapp.driver.record cimport Record
 from streamapp.driver.unit cimport Unit
 
 
@@ -13,5 +14,5 @@ cdef class TopicRoute:
     cdef Mailbox _mailbox
     cdef object __weakref__
 
-    @cython.locals(records=list)
+    @cython.locals(records=list, record=Record)
     cpdef deliver(self, Unit unit)

@@ -1,6 +1,7 @@
 cimport cython
 
 from streamapp.driver.gate cimport Gate
+from streamapp.driver.record cimport Record
 from streamapp.driver.unit cimport Unit
 
 
@@ -18,13 +19,13 @@ cdef class Task:
     cdef object _work
     cdef object __weakref__
 
-    @cython.locals(lane=object, most=int)
+    @cython.locals(lane=object, most=int, record=Record)
     cpdef advance(self)
-    @cython.locals(records=list)
+    @cython.locals(records=list, record=Record)
     cdef list _next_records(self, int most)
     cdef _place(self, topic)
     @cython.locals(unit=Unit)
     cdef _start(self, lane, route, list records)
-    @cython.locals(offset=object)
+    @cython.locals(last=Record)
     cpdef finish(self, Unit unit)
     cpdef retry(self, Unit unit)

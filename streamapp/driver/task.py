@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from streamapp.driver.gate import Gate
+from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit
 from streamapp.errors import RecordError
 from streamapp.state.partition import Partition as StorePartition
@@ -40,7 +41,7 @@ class Work(Protocol):
     def failed(self, unit: Unit, error: BaseException) -> None:
         """Nobody can read the unit's record, or an agent raised."""
 
-    def refusal(self, record: Any) -> RecordError | None:
+    def refusal(self, record: Record) -> RecordError | None:
         """Why the broker refused what this record led to; None if it did not."""
 
     def waiting(self) -> None:
@@ -64,7 +65,7 @@ class Task:
         self.intent_number = 0
         self.held = False
         self._places: dict[str, Partition] = {}
-        self._buffer: deque[Any] = deque()
+        self._buffer: deque[Record] = deque()
         self._running: dict[int, Unit] = {}
         self._singles = 0
         self._flushing = False
@@ -80,13 +81,13 @@ class Task:
         """Units that have started and not finished."""
         return self._running.values()
 
-    def add(self, partition: Partition, records: list[Any]) -> None:
+    def add(self, partition: Partition, records: list[Record]) -> None:
         """Take fetched records; start the next unit if none runs."""
         self._buffer.extend(records)
         self.buffered[partition] = self.buffered.get(partition, 0) + len(records)
         self.advance()
 
-    def push_back(self, records: list[Any]) -> None:
+    def push_back(self, records: list[Record]) -> None:
         """Put the records of a failed batch in front again, to be run one at a time."""
         self._buffer.extendleft(reversed(records))
         for record in records:
@@ -114,7 +115,7 @@ class Task:
                 return
             self._start(lane, route, self._next_records(most))
 
-    def _next_records(self, most: int) -> list[Any]:
+    def _next_records(self, most: int) -> list[Record]:
         buffer = self._buffer
         record = buffer.popleft()
         records, topic = [record], record.topic
@@ -133,7 +134,7 @@ class Task:
             place = self._places[topic] = Partition(topic, self.number)
         return place
 
-    def _start(self, lane: int, route: Route, records: list[Any]) -> None:
+    def _start(self, lane: int, route: Route, records: list[Record]) -> None:
         unit = Unit(self, records, lane)
         self._running[lane] = unit
         self._gate.enter()
