@@ -10,6 +10,11 @@ Measured with 1,000,000 inbox ids of 40 bytes, us a look-up, two cores:
     ... cache_index_and_filter_blocks                  260-410 (one store, 64 MiB: a filter block fits no cache shard)
     write with the WAL / without                       1.25-1.4 / 1.25-1.4 us a key
 
+A memtable takes memory before it holds a key: its bloom filter, and the first block of its arena (1 MiB as RocksDB
+comes). With 64 partitions that alone was above the bound on all memtables, so that every commit flushed every store:
+804 ms of wall and 346 ms of CPU a commit, 27 to 55 and 32 to 40 with small blocks and half the filter (200 rows each).
+So the bound is on what memtables take beyond that, the filter is of 10 bits a key, and the checkpoint's has none.
+
 Index and filter blocks therefore stay outside the cache, about 2 bytes a key, and every file stays open.
 
 10,000,000 ids over 4 partitions, 7 days of retention in 3 segments each: 125 MiB resident after the writing and
@@ -25,6 +30,10 @@ from tempfile import TemporaryDirectory
 from rocksdict import BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager
 
 _MIB = 1 << 20
+#: Of one memtable: its most bytes, its bloom filter's share of them, and how much its arena takes at a time.
+_MEMTABLE_BYTES, _FILTER_SHARE, _ARENA_BYTES = 8 * _MIB, 0.01, 128 << 10
+#: What a memtable takes that is nearly empty.
+_EMPTY_BYTES = int(_MEMTABLE_BYTES * _FILTER_SHARE) + _ARENA_BYTES
 
 _OPTIONS_FILE = """[Version]
   rocksdb_version=9.8.4
@@ -37,13 +46,24 @@ _OPTIONS_FILE = """[Version]
 
 
 class SharedMemory:
-    """One block cache and one bound on memtables for all partitions of a process."""
+    """One block cache and one bound on memtables for all partitions of a process.
+
+    `write_buffer_bytes` is what memtables may hold together before some are written to disk; what empty ones take comes
+    on top, as column families are opened.
+    """
 
     def __init__(self, cache_bytes: int = 64 * _MIB, write_buffer_bytes: int = 64 * _MIB) -> None:
         self.cache = Cache(cache_bytes)
         self.write_buffers = WriteBufferManager(write_buffer_bytes, False)
+        self._write_buffer_bytes = write_buffer_bytes
+        self._families = 0
         #: Of one partition: what is read again when it opens after a kill.
         self.log_bytes = write_buffer_bytes // 2
+
+    def opened(self, families: int) -> None:
+        """So many column families more are open; fewer, if it is negative."""
+        self._families += families
+        self.write_buffers.set_buffer_size(self._write_buffer_bytes + self._families * _EMPTY_BYTES)
 
     def database_options(self, *, create: bool) -> Options:
         """Options of a database. `create`: the directory must not hold one yet."""
@@ -67,14 +87,20 @@ class SharedMemory:
         return options
 
     def family_options(self) -> Options:
-        """Options of a column family."""
+        """Options of a column family that holds values."""
+        options = self._set(Options(raw_mode=True))
+        options.set_memtable_prefix_bloom_ratio(_FILTER_SHARE)
+        options.set_memtable_whole_key_filtering(True)
+        return options
+
+    def checkpoint_options(self) -> Options:
+        """Options of the column family that holds the checkpoint alone."""
         return self._set(Options(raw_mode=True))
 
     def _set(self, options: Options) -> Options:
         options.set_compression_type(DBCompressionType.lz4())
-        options.set_write_buffer_size(16 * _MIB)
-        options.set_memtable_prefix_bloom_ratio(0.02)
-        options.set_memtable_whole_key_filtering(True)
+        options.set_write_buffer_size(_MEMTABLE_BYTES)
+        options.set_arena_block_size(_ARENA_BYTES)
         tables = BlockBasedOptions()
         tables.set_block_cache(self.cache)
         tables.set_bloom_filter(10, False)

@@ -82,7 +82,7 @@ class RocksStorage:
         if not create and (FOREVER in self.segments) == segmented:
             raise StateCorrupted(f"{name} was kept with other segments. Wipe this store and restore it.")
         try:
-            self._db = self._opened(["default", *names], create=create)
+            self._db = self._opened(names, create=create)
         except Exception as error:
             raise translated(error, name) from error
         try:
@@ -93,6 +93,7 @@ class RocksStorage:
 
     def _opened(self, names: list[str], *, create: bool) -> Rdict:
         families = {name: self._memory.family_options() for name in names}
+        families["default"] = self._memory.checkpoint_options()
         return Rdict(str(self._path), self._memory.database_options(create=create), families)
 
     def _load(self) -> None:
@@ -109,6 +110,7 @@ class RocksStorage:
     def _attach(self, end_s: int) -> None:
         self._families[end_s] = self._db.get_column_family(_family(end_s))
         self._handles[end_s] = self._db.get_column_family_handle(_family(end_s))
+        self._memory.opened(1)
 
     def _refresh(self) -> None:
         self._gets = [self._families[end_s].get for end_s in self.segments]
@@ -177,6 +179,7 @@ class RocksStorage:
         self.segments.remove(end_s)
         self._refresh()
         del self._families[end_s], self._handles[end_s]
+        self._memory.opened(-1)
         try:
             self._db.drop_column_family(_family(end_s))
         except Exception as error:
@@ -194,6 +197,7 @@ class RocksStorage:
         A disk that refuses the flush is no error here: the write-ahead log holds every commit. The checkpoint's
         column family comes last, so that values are never older than it.
         """
+        self._memory.opened(-len(self._handles))
         self._handles.clear()
         for database in (*self._families.values(), self._db):
             try:

@@ -67,6 +67,23 @@ def test_a_store_opened_again_keeps_its_bloom_filter_and_the_shared_cache(
         state.close()
 
 
+def test_many_stores_with_little_in_each_are_not_flushed_at_every_commit(tmp_path: Path) -> None:
+    """64 partitions were: what their empty memtables take was above the bound on all of them (see `options.py`)."""
+    state = StateDirectory(tmp_path, "app", SharedMemory(1 << 20, 1 << 20))
+    stores = [state.open_partition(Identity("app", "inbox", number, "log"), 1_000) for number in range(8)]
+    for store in stores:
+        for newest_s in (1_000, 2_000, 3_000):
+            store.advance(newest_s)
+    for commit in range(20):
+        for store in stores:
+            rows = store.begin()
+            rows.set(b"%d" % commit, b"mark")
+            rows.merge()
+            store.commit(commit)
+    assert list(tmp_path.rglob("*.sst")) == []
+    state.close()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
