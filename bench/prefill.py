@@ -39,7 +39,7 @@ def fill(place: Place, group: str, ids: int, partitions: int, on_progress: OnPro
         # Content that differs from id to id, so that nothing compresses better than a real one.
         content = number.to_bytes(8, "big") * 2
         mark = packed_mark(Status.PROCESSED, 1, now_s, content)
-        key = mark_key(_AGENT, account, [f"p{number:09d}"])
+        key = mark_key(_AGENT, account, (f"p{number:09d}",))
         while True:
             try:
                 producer.produce(spec.name, mark, key, partition)

@@ -28,6 +28,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from streamapp.arming import ARMED
 from streamapp.errors import ConfigurationError
 
 Action = Literal["kill", "stop", "raise", "sleep", "hold", "note"]
@@ -155,8 +156,8 @@ class Points(Protocol):
 
 _plan: Points | None = Plan.of(os.environ)
 
-#: Whether there is a plan: for a place where even the call would be too much, or is a coroutine's.
-ARMED = _plan is not None
+# For a place where even the call of a failpoint would be too much, or is a coroutine's.
+ARMED.on = _plan is not None
 
 
 def failpoint(point: str) -> None:
@@ -171,7 +172,7 @@ def planned(point: str) -> bool:
 
 
 async def pause(point: str) -> None:
-    """A point at which the coroutine may be suspended. Guard it with `ARMED`."""
+    """A point at which the coroutine may be suspended. Guard it with `ARMED.on`."""
     if _plan is not None:
         await _plan.pause(point)
 
@@ -179,10 +180,10 @@ async def pause(point: str) -> None:
 @contextlib.contextmanager
 def armed(points: Points) -> Iterator[None]:
     """Have `points` told of what is reached meanwhile. For the test kit, which simulates the crash."""
-    global _plan, ARMED
-    before = _plan, ARMED
-    _plan, ARMED = points, True
+    global _plan
+    before = _plan, ARMED.on
+    _plan, ARMED.on = points, True
     try:
         yield
     finally:
-        _plan, ARMED = before
+        _plan, ARMED.on = before

@@ -18,15 +18,18 @@ from pathlib import Path
 from types import ModuleType
 
 MODULES = (
+    "streamapp.arming",
     "streamapp.codec",
     "streamapp.delivery.inbox",
     "streamapp.driver.delivery",
     "streamapp.driver.engine",
     "streamapp.driver.gate",
+    "streamapp.driver.hand",
     "streamapp.driver.inbox",
     "streamapp.driver.iteration",
     "streamapp.driver.mailbox",
     "streamapp.driver.merging",
+    "streamapp.driver.outlet",
     "streamapp.driver.pace",
     "streamapp.driver.reader",
     "streamapp.driver.record",

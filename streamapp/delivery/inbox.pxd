@@ -1,5 +1,8 @@
+cdef object _pack, _encode_key, _encode_content, blake2b
+cdef int _ATTEMPTS_MAX, _CONTENT_BYTES
+
 cpdef bytes packed_mark(status, int attempts, appended_s, content)
-cpdef bytes mark_key(agent, key, event_id)
+cpdef bytes mark_key(agent, bytes key, tuple event_id)
 
 
 cdef class Fields:

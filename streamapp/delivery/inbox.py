@@ -33,6 +33,7 @@ CONFLICT_KIND = "EventIdConflict"
 _CONTENT_BYTES = 16
 _ATTEMPTS_MAX = 255
 _LAYOUT = struct.Struct(f">BBI{_CONTENT_BYTES}s")
+_pack = _LAYOUT.pack
 
 
 class Verdict(Enum):
@@ -75,7 +76,7 @@ class Mark(NamedTuple):
 
 def packed_mark(status: Status, attempts: int, appended_s: int, content: bytes) -> bytes:
     """A mark as it is stored, without the tuple: the hot path."""
-    return _LAYOUT.pack(status, attempts if attempts < _ATTEMPTS_MAX else _ATTEMPTS_MAX, appended_s, content)
+    return _pack(status, attempts if attempts < _ATTEMPTS_MAX else _ATTEMPTS_MAX, appended_s, content)
 
 
 def judge(mark: Mark | None, content: bytes, appended_s: int, retention_s: float) -> Verdict:
@@ -97,7 +98,7 @@ _encode_key = msgspec.json.Encoder().encode
 _encode_content = msgspec.msgpack.Encoder(order="deterministic", enc_hook=str).encode
 
 
-def mark_key(agent: str, key: bytes | None, event_id: Iterable[Any]) -> bytes:
+def mark_key(agent: str, key: bytes | None, event_id: tuple[Any, ...]) -> bytes:
     """The row of a mark, a JSON list that people and other programs can read: `["agent", "key", "id"]`.
 
     A key that is not UTF-8 is shown as a list with its hexadecimal text, so that no two keys look alike.
@@ -106,7 +107,7 @@ def mark_key(agent: str, key: bytes | None, event_id: Iterable[Any]) -> bytes:
         shown: Any = key.decode() if key is not None else None
     except UnicodeDecodeError:
         shown = [key.hex()]  # type: ignore[union-attr]
-    return _encode_key([agent, shown, *event_id])
+    return _encode_key((agent, shown, *event_id))
 
 
 #: What it makes of a value: the fields of an event id as a tuple, or the content.

@@ -2,8 +2,10 @@ from streamapp.driver.record cimport Record
 
 
 cdef class Delivery:
-    cdef public object app, key, value, unit
+    cdef public object app, key, value, unit, error
     cdef public Record record
+    cdef public bytes mark, content, found
+    cdef public long long found_at
     cdef object _event
 
     cpdef event(self)

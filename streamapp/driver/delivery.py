@@ -7,19 +7,28 @@ from typing import Any
 from streamapp.driver.event import Event
 from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit
+from streamapp.errors import RecordError
 
 
 class Delivery:
-    """What was read of a record, for the agents that share a schema, and the unit it belongs to."""
+    """What was read of a record, for the agents that share a schema, and the unit it belongs to (None: not yet)."""
 
-    __slots__ = ("_event", "app", "key", "record", "unit", "value")
+    __slots__ = ("_event", "app", "content", "error", "found", "found_at", "key", "mark", "record", "unit", "value")
 
-    def __init__(self, app: Any, key: Any, value: Any, record: Record, unit: Unit) -> None:
+    def __init__(self, app: Any, key: Any, value: Any, record: Record, unit: Unit | None) -> None:
         self.app = app
         self.key = key
         self.value = value
         self.record = record
-        self.unit = unit
+        self.unit: Any = unit
+        #: Why the record cannot be read.
+        self.error: RecordError | None = None
+        #: The key of its mark and the hash of its content, once the inbox has looked ahead.
+        self.mark: bytes | None = None
+        self.content: bytes | None = None
+        #: The mark that lay in the store at its count `found_at` of changes; -1: nobody has looked.
+        self.found: bytes | None = None
+        self.found_at = -1
         self._event: Event | None = None
 
     def event(self) -> Event:

@@ -1,10 +1,16 @@
 cimport cython
 
+from streamapp.arming cimport Arming
 from streamapp.delivery.inbox cimport Fields, mark_key, packed_mark
 from streamapp.driver.delivery cimport Delivery
 from streamapp.driver.record cimport Record
+from streamapp.driver.task cimport Task
 from streamapp.driver.unit cimport Unit
 from streamapp.state.unit cimport Unit as StoreUnit
+
+cdef Arming ARMED
+cdef object _PROCESSED
+cdef str TABLE
 
 
 cdef class Inbox:
@@ -12,6 +18,8 @@ cdef class Inbox:
     cdef object _table
     cdef Fields _fields
 
-    @cython.locals(key=bytes, mark=bytes, record=Record)
+    @cython.locals(delivery=Delivery, asked=list, fields=Fields, version=cython.longlong)
+    cpdef look_ahead(self, Task task, deliveries)
+    @cython.locals(key=bytes, content=bytes, mark=bytes, raw=bytes, record=Record, rows=StoreUnit)
     cpdef bint admit(self, Unit unit, Delivery delivery) except -1
-    cdef bytes _fresh(self, StoreUnit rows, bytes key, value, appended_s)
+    cdef bytes _fresh(self, StoreUnit rows, bytes key, bytes content, bytes raw, long long appended_s)

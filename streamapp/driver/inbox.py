@@ -11,6 +11,7 @@ with everything else the event does; when an agent raises, a FAILED mark goes wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -18,6 +19,7 @@ from faust.agents.agent import current_agent
 from faust.types import AgentT, StreamT
 
 from streamapp import failpoints
+from streamapp.arming import ARMED
 from streamapp.delivery.inbox import (
     CONFLICT_KIND,
     TABLE,
@@ -33,9 +35,14 @@ from streamapp.delivery.inbox import (
 from streamapp.driver.delivery import Delivery
 from streamapp.driver.table_view import InboxView
 from streamapp.driver.tables import Table
+from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
-from streamapp.errors import ConfigurationError, RecordError
+from streamapp.errors import ConfigurationError, RecordError, StreamAppError
+from streamapp.state.overlay import UnitEnded
 from streamapp.state.unit import Unit as StoreUnit
+
+#: Looked up once: an enumeration's members are slow to get at.
+_PROCESSED = Status.PROCESSED
 
 
 class Rule:
@@ -70,20 +77,50 @@ class Inbox:
         self._table = table
         self._fields = rule.fields
 
+    def look_ahead(self, task: Task, deliveries: Iterable[Delivery]) -> None:
+        """Prepare what `admit` will be asked of these deliveries: the same step for all of them, then the next one.
+
+        That keeps a processor's caches warm, and decides nothing. What cannot be had is left to `admit`.
+        """
+        store = task.stores.get(TABLE)
+        if store is None:
+            return
+        agent, fields, asked = self.agent, self._fields, []
+        for delivery in deliveries:
+            if delivery.error is None:
+                with suppress(RecordError):
+                    delivery.mark = mark_key(agent, delivery.record.key, fields.id_of(delivery.value))
+                    asked.append(delivery)
+        for delivery in asked:
+            with suppress(RecordError):
+                delivery.content = fields.hash_of(delivery.value)
+        read, version = store.reader, store.version
+        with suppress(StreamAppError, UnitEnded):
+            for delivery in asked:
+                delivery.found = read(delivery.mark)  # type: ignore[arg-type]
+                delivery.found_at = version
+
     def admit(self, unit: Unit, delivery: Delivery) -> bool:
         """True: the event is to run, and its mark is staged. False: a duplicate.
 
         Raises `RecordError` (`EventIdConflict`) when the same id came with other content, and for a missing id.
         """
         record, value = delivery.record, delivery.value
-        key = mark_key(self.agent, record.key, self._fields.id_of(value))
+        key = delivery.mark
+        if key is None:
+            key = mark_key(self.agent, record.key, self._fields.id_of(value))
+        content = delivery.content
+        if content is None:
+            content = self._fields.hash_of(value)
         store = unit.task.stores.get(TABLE)
         if store is None:
             raise ConfigurationError(
                 f"{self.agent} began to use its inbox after its partitions were assigned, or {record.topic} has "
                 "another number of partitions than the inbox. Use the decorator @inbox above the agent's function."
             )
-        mark = self._fresh(unit.store(store), key, value, record.timestamp // 1000)
+        rows = unit.store(store)
+        raw = rows.get_over(key, delivery.found) if delivery.found_at == store.version else rows.get(key)
+        mark = self._fresh(rows, key, content, raw, record.timestamp // 1000)
         if mark is None:
             delivery.app.engine.count("duplicates")
             return False
@@ -94,10 +131,8 @@ class Inbox:
             unit.entries.append(entry)
         return True
 
-    def _fresh(self, rows: StoreUnit, key: bytes, value: Any, appended_s: int) -> bytes | None:
-        """Stage the mark of an event that is to run and return it packed; None for a duplicate."""
-        content = self._fields.hash_of(value)
-        raw = rows.get(key)
+    def _fresh(self, rows: StoreUnit, key: bytes, content: bytes, raw: bytes | None, appended_s: int) -> bytes | None:
+        """Stage the mark of an event that is to run and return it packed; None for a duplicate. `raw`: its mark now."""
         attempts = 1
         if raw is not None:
             found = Mark.unpack(raw)
@@ -110,11 +145,11 @@ class Inbox:
                     kind=CONFLICT_KIND,
                 )
             attempts = attempts_of(found)
-        mark = packed_mark(Status.PROCESSED, attempts, appended_s, content)
-        if failpoints.ARMED:
+        mark = packed_mark(_PROCESSED, attempts, appended_s, content)
+        if ARMED.on:
             failpoints.failpoint("K19")
         rows.set(key, mark)
-        if failpoints.ARMED:
+        if ARMED.on:
             failpoints.failpoint("K20")
         return mark
 
@@ -126,7 +161,8 @@ class Inbox:
         for event in events:
             record_key = event.key.encode() if isinstance(event.key, str) else event.key
             key = mark_key(agent or self.agent, record_key, self._fields.id_of(event.value))
-            mark = self._fresh(rows, key, event.value, int(event.message.timestamp))
+            content = self._fields.hash_of(event.value)
+            mark = self._fresh(rows, key, content, rows.get(key), int(event.message.timestamp))
             if mark is not None:
                 admitted.append((event, key, mark))
         for _, key, mark in admitted:
@@ -162,7 +198,7 @@ class InboxTable(Table):
     def key_bytes(self, key: Iterable[Any]) -> bytes:
         """(agent, record key, event id...)."""
         agent, record_key, *event_id = key
-        return mark_key(agent, None if record_key is None else record_key.encode(), event_id)
+        return mark_key(agent, None if record_key is None else record_key.encode(), tuple(event_id))
 
     def view(self) -> InboxView:
         """How the marks are shown to readers outside."""

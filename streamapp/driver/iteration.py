@@ -10,6 +10,10 @@ import asyncio
 from typing import Any, Self
 
 from streamapp import failpoints
+from streamapp.arming import ARMED
+from streamapp.driver.delivery import Delivery
+from streamapp.driver.hand import Hand
+from streamapp.driver.inbox import Inbox
 from streamapp.driver.mailbox import Mailbox
 from streamapp.driver.unit import Unit, set_current
 from streamapp.errors import RecordError
@@ -21,12 +25,13 @@ _TURN_EVERY = 256
 class Iteration:
     """One iteration of a stream's events, by one coroutine; one that is abandoned leaves nothing to do."""
 
-    __slots__ = ("_inbox", "_mailbox", "_stream", "_turn", "_unit", "_worker")
+    __slots__ = ("_hand", "_inbox", "_mailbox", "_stream", "_turn", "_unit", "_worker")
 
     def __init__(self, stream: Any, mailbox: Mailbox) -> None:
         self._stream = stream
         self._mailbox = mailbox
-        self._inbox: Any = None
+        self._hand: Hand = stream.hand
+        self._inbox: Inbox | None = None
         self._worker: Any = None
         self._unit: Unit | None = None
         self._turn = 0
@@ -38,7 +43,7 @@ class Iteration:
         try:
             if self._worker is None:
                 self._worker = self._stream.begin()
-                self._inbox = self._stream.inbox
+                self._inbox = self._mailbox.inbox = self._stream.inbox
             elif self._unit is not None:
                 self._finish()
             mailbox = self._mailbox
@@ -66,13 +71,13 @@ class Iteration:
 
     def _put_away(self) -> None:
         """The coroutine is about to wait, and has no event at hand."""
-        self._stream.current_delivery = None
+        self._hand.delivery = None
         set_current(None)
 
-    def _admitted(self, unit: Unit, delivery: Any) -> bool:
+    def _admitted(self, unit: Unit, delivery: Delivery) -> bool:
         """Whether the event is to run. If not, its delivery is over: a repeat, or a conflict."""
         try:
-            fresh: bool = self._inbox.admit(unit, delivery)
+            fresh: bool = self._inbox.admit(unit, delivery)  # type: ignore[union-attr]
         except RecordError as exc:
             self._stream.app.engine.failed(unit, exc)
             return False
@@ -80,19 +85,19 @@ class Iteration:
             unit.done()
         return fresh
 
-    def _begin(self, unit: Unit, delivery: Any) -> None:
+    def _begin(self, unit: Unit, delivery: Delivery) -> None:
         self._unit = unit
         set_current(delivery)
         unit.workers.append(self._worker)
-        stream = self._stream
-        stream.current_delivery = delivery
-        stream.events_total += 1
-        if failpoints.ARMED:
+        hand = self._hand
+        hand.delivery = delivery
+        hand.count += 1
+        if ARMED.on:
             failpoints.failpoint("K1")
 
     def _finish(self) -> None:
         unit = self._unit
         self._unit = None
         if unit is not None and unit.live:
-            unit.workers.remove(self._worker)
+            unit.left(self._worker)
             unit.done()

@@ -1,5 +1,5 @@
 cdef class Mailbox:
-    cdef public object items
+    cdef public object items, inbox
     cdef object _waiter
 
     cpdef put(self, unit, item)

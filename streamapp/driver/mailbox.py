@@ -12,11 +12,13 @@ from streamapp.driver.unit import Unit
 class Mailbox:
     """A queue with one reader. Bounded by the tasks: each lane of a task has at most one unit in it."""
 
-    __slots__ = ("_waiter", "items")
+    __slots__ = ("_waiter", "inbox", "items")
 
     def __init__(self) -> None:
         #: (unit, delivery), or (unit, [deliveries]) for an actor that takes batches.
         self.items: deque[tuple[Unit, Any]] = deque()
+        #: Of the actor, so that those who read ahead for it may ask ahead for marks, too.
+        self.inbox: Any = None
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, unit: Unit, item: Any) -> None:

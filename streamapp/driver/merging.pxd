@@ -10,5 +10,5 @@ cdef class Merging:
     cdef Filling _filling
     cdef Pace _pace
 
-    @cython.locals(filling=Filling, store=StoreUnit, partition=int)
+    @cython.locals(filling=Filling, store=StoreUnit)
     cpdef bint merge(self, Unit unit) except -1

@@ -19,8 +19,7 @@ class Merging:
     def merge(self, unit: Unit) -> bool:
         """Merge a unit that has finished; whether the commit is due by it."""
         filling = self._filling
-        for topic, partition, key, value, headers, timestamp in unit.sends:
-            filling.append(topic, partition, key, value, headers, timestamp)
+        filling.add(unit.sends)
         for store in unit.stores.values():
             store.merge()
         return self._pace.is_due(filling.byte_count)

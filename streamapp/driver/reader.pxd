@@ -1,10 +1,15 @@
+cimport cython
+
+from streamapp.codec cimport Decoder
 from streamapp.driver.record cimport Record
 from streamapp.eos.partitioner cimport partition_of
 
 
 cdef class RecordReader:
-    cdef object _codec, _decode, _key_of
+    cdef object _codec, _key_of
+    cdef Decoder _decoder
     cdef int _partition_count
     cdef bint _has_time
 
+    @cython.locals(raw_key=bytes, key=str)
     cpdef tuple read(self, Record record)

@@ -13,12 +13,12 @@ from streamapp.errors import RecordError
 class RecordReader:
     """Reads the records of one topic with so many partitions."""
 
-    __slots__ = ("_codec", "_decode", "_has_time", "_key_of", "_partition_count")
+    __slots__ = ("_codec", "_decoder", "_has_time", "_key_of", "_partition_count")
 
     def __init__(self, codec: Codec[Any], partition_count: int) -> None:
         self._codec = codec
         self._partition_count = partition_count
-        self._decode = codec.decode
+        self._decoder = codec.decoder
         self._key_of = codec.key_text
         self._has_time = codec.has_time
 
@@ -28,9 +28,9 @@ class RecordReader:
 
     def read(self, record: Record) -> tuple[str | None, Any]:
         """(key, value) of a record. Raises `RecordError` for what the contract calls a bad record."""
-        value = self._decode(record.value)
-        raw_key = record.key
-        key = self._key_of(value) if self._key_of is not None else None
+        value = self._decoder.decode(record.value)
+        raw_key: bytes | None = record.key
+        key: str | None = self._key_of(value) if self._key_of is not None else None
         if key is None:
             key = _text(raw_key)
         elif raw_key != key.encode():

@@ -1,9 +1,14 @@
 cimport cython
 
 from streamapp.driver.delivery cimport Delivery
+from streamapp.driver.inbox cimport Inbox
 from streamapp.driver.mailbox cimport Mailbox
+from streamapp.driver.reader cimport RecordReader
 from streamapp.driver.record cimport Record
+from streamapp.driver.task cimport Task
 from streamapp.driver.unit cimport Unit
+
+cdef int _AHEAD
 
 
 cdef class TopicRoute:
@@ -14,5 +19,9 @@ cdef class TopicRoute:
     cdef Mailbox _mailbox
     cdef object __weakref__
 
-    @cython.locals(records=list, record=Record)
+    @cython.locals(records=list, delivery=Delivery)
     cpdef deliver(self, Unit unit)
+    @cython.locals(one=Record, inbox=Inbox, delivery=Delivery)
+    cdef Delivery _next(self, Task task, Record record)
+    @cython.locals(delivery=Delivery)
+    cdef Delivery _read_one(self, Record record)

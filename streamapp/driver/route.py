@@ -10,10 +10,16 @@ from faust.types.tuples import TP
 
 from streamapp.driver.delivery import Delivery
 from streamapp.driver.event import message_of
+from streamapp.driver.inbox import Inbox
 from streamapp.driver.mailbox import Mailbox
+from streamapp.driver.record import Record
 from streamapp.driver.schema import RecordSchema
+from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
 from streamapp.errors import RecordError
+
+#: Records that are read at once where one agent takes the events of a topic.
+_AHEAD = 64
 
 #: Makes (key, value) of a record, or raises `RecordError`.
 Reader = Callable[[Any], tuple[Any, Any]]
@@ -56,10 +62,12 @@ class TopicRoute:
         """Decode everything first: a record that cannot be read must not have reached anybody."""
         app, records = self._app, unit.records
         if self._mailbox is not None:  # one agent takes its events one at a time: nothing to choose
-            record = records[0]
-            key, value = self._read(record)  # type: ignore[misc]
+            delivery = self._next(unit.task, records[0])
+            if delivery.error is not None:
+                raise delivery.error
+            delivery.unit = unit
             unit.pending = 1
-            self._mailbox.put(unit, Delivery(app, key, value, record, unit))
+            self._mailbox.put(unit, delivery)
             return
         decoded = []
         for read, channels in self._readers:
@@ -81,6 +89,32 @@ class TopicRoute:
         unit.pending = len(waiting)
         for mailbox, item in waiting:
             mailbox.put(unit, item)
+
+    def _next(self, task: Task, record: Record) -> Delivery:
+        """The delivery of a record, which was made ahead or is made now, together with those of the next records.
+
+        To read has no effect, so it may come early; and many at once, one step after the other, keep a processor's
+        caches warm. What is wrong with a record is said when it is its turn.
+        """
+        ahead = task.ahead
+        if not ahead or ahead[0].record is not record:
+            ahead.clear()
+            ahead.append(self._read_one(record))
+            for one in task.next_records(self.topic, _AHEAD - 1):
+                ahead.append(self._read_one(one))
+            inbox: Inbox | None = self._mailbox.inbox  # type: ignore[union-attr]
+            if inbox is not None:
+                inbox.look_ahead(task, ahead)
+        found: Delivery = ahead.popleft()
+        return found
+
+    def _read_one(self, record: Record) -> Delivery:
+        delivery = Delivery(self._app, None, None, record, None)
+        try:
+            delivery.key, delivery.value = self._read(record)  # type: ignore[misc]
+        except RecordError as exc:
+            delivery.error = exc
+        return delivery
 
     def _reader(self, schema: Any) -> Reader:
         if isinstance(schema, RecordSchema):

@@ -30,4 +30,4 @@ class RecordSchema(faust.Schema):
 
     def dump(self, value: Any) -> bytes:
         """The bytes of a value; bytes are taken as they are."""
-        return value if isinstance(value, bytes) else self.codec.encode(value)
+        return bytes(value) if isinstance(value, bytes) else self.codec.encode(value)

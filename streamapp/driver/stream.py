@@ -14,6 +14,7 @@ from mode.utils.futures import maybe_async
 
 from streamapp.driver import in_memory
 from streamapp.driver.delivery import Delivery
+from streamapp.driver.hand import Hand
 from streamapp.driver.inbox import Inbox
 from streamapp.driver.iteration import Iteration
 from streamapp.driver.topic import Topic
@@ -25,10 +26,9 @@ class Stream(FaustStream):
     """See the module."""
 
     def __init__(self, channel: Any, **kwargs: Any) -> None:
+        self.hand = Hand()
         super().__init__(channel, **kwargs)
         self._mailbox: Any = None
-        #: What the agent has at hand: a delivery, or in a context without a worker Faust's event.
-        self.current_delivery: Any = None
         #: Asked before an event is handed out; set by `inbox()`.
         self.inbox: Inbox | None = None
         self._source: Repartition | None = None
@@ -38,11 +38,20 @@ class Stream(FaustStream):
     @property
     def current_event(self) -> Any:
         """The event the agent has at hand, or None."""
-        return _event_of(self.current_delivery)
+        return _event_of(self.hand.delivery)
 
     @current_event.setter
     def current_event(self, event: Any) -> None:
-        self.current_delivery = event
+        self.hand.delivery = event
+
+    @property
+    def events_total(self) -> int:
+        """How many events the agent was handed."""
+        return self.hand.count
+
+    @events_total.setter
+    def events_total(self, count: int) -> None:
+        self.hand.count = count
 
     def __aiter__(self) -> AsyncIterator[Any]:
         if self._mailbox is None:
@@ -71,6 +80,7 @@ class Stream(FaustStream):
 
     def _admitted(self, inbox: Inbox, unit: Unit, deliveries: list[Any]) -> list[Any]:
         """Those of a batch that are to run. When there are none the delivery is over: all repeats, or a conflict."""
+        inbox.look_ahead(unit.task, deliveries)
         try:
             fresh = [delivery for delivery in deliveries if inbox.admit(unit, delivery)]
         except RecordError as exc:
@@ -81,10 +91,10 @@ class Stream(FaustStream):
         return fresh
 
     def _done(self, unit: Unit, worker: Any) -> None:
-        self.current_delivery = None
+        self.hand.delivery = None
         set_current(None)
         if unit.live:
-            unit.workers.remove(worker)
+            unit.left(worker)
             unit.done()
 
     # --- batches
@@ -159,7 +169,7 @@ class Stream(FaustStream):
         return batch
 
     def _set_current(self, delivery: Any) -> None:
-        self.current_delivery = delivery
+        self.hand.delivery = delivery
         set_current(delivery)
 
     # --- streams made from streams

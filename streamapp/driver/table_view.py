@@ -134,7 +134,7 @@ class InboxView(TableView):
         """What each agent's inbox knows of an event."""
         found = []
         for agent in sorted(agent.name for agent in self._inbox.agents):
-            prefix = mark_key(agent, event_key, [event_id.decode("utf-8", "replace")]).removesuffix(b"]")
+            prefix = mark_key(agent, event_key, (event_id.decode("utf-8", "replace"),)).removesuffix(b"]")
             for key, raw in rows.items(prefix=prefix, limit=_MARKS_MAX):
                 if key[len(prefix) :][:1] in (b"]", b","):  # the whole id, or the first field of it
                     found.append({"key": key.decode(), "agent": agent, **self.value_of(raw)})

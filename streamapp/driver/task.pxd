@@ -11,7 +11,7 @@ cdef class Task:
     cdef public object intent_number
     cdef public bint held
     cdef dict _places
-    cdef public object _buffer
+    cdef public object _buffer, ahead
     cdef public dict _running
     cdef int _singles
     cdef bint _flushing, _stopped
@@ -22,7 +22,9 @@ cdef class Task:
     @cython.locals(lane=object, most=int, record=Record)
     cpdef advance(self)
     @cython.locals(records=list, record=Record)
-    cdef list _next_records(self, int most)
+    cdef list _take_records(self, int most)
+    @cython.locals(records=list, record=Record)
+    cpdef list next_records(self, str topic, int most)
     cdef _place(self, topic)
     @cython.locals(unit=Unit)
     cdef _start(self, lane, route, list records)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Protocol
 
+from streamapp.driver.delivery import Delivery
 from streamapp.driver.gate import Gate
 from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit
@@ -64,6 +66,8 @@ class Task:
         #: Number of the next intent, and whether so many wait that events must wait too.
         self.intent_number = 0
         self.held = False
+        #: Deliveries that were made ahead, of the records at the front of the buffer.
+        self.ahead: deque[Delivery] = deque()
         self._places: dict[str, Partition] = {}
         self._buffer: deque[Record] = deque()
         self._running: dict[int, Unit] = {}
@@ -75,6 +79,15 @@ class Task:
 
     def __len__(self) -> int:
         return len(self._buffer)
+
+    def next_records(self, topic: str, most: int) -> list[Record]:
+        """Up to so many records of one topic that are the next to start; they stay where they are."""
+        records = []
+        for record in islice(self._buffer, most):
+            if record.topic != topic:
+                break
+            records.append(record)
+        return records
 
     @property
     def running(self) -> Iterable[Unit]:
@@ -90,6 +103,7 @@ class Task:
     def push_back(self, records: list[Record]) -> None:
         """Put the records of a failed batch in front again, to be run one at a time."""
         self._buffer.extendleft(reversed(records))
+        self.ahead.clear()
         for record in records:
             self.buffered[self._place(record.topic)] += 1
         self._singles = len(records)
@@ -113,9 +127,9 @@ class Task:
             if most > 1 and len(buffer) < most and not self._flushing and not self._singles:
                 self._work.waiting()
                 return
-            self._start(lane, route, self._next_records(most))
+            self._start(lane, route, self._take_records(most))
 
-    def _next_records(self, most: int) -> list[Record]:
+    def _take_records(self, most: int) -> list[Record]:
         buffer = self._buffer
         record = buffer.popleft()
         records, topic = [record], record.topic
@@ -192,6 +206,7 @@ class Task:
 
     def _forget(self) -> None:
         self._buffer.clear()
+        self.ahead.clear()
         self.buffered.clear()
         self._singles = 0
 

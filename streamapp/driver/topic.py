@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 from weakref import WeakSet
 
 from faust import topics
-from faust.types.core import prepare_headers
 
-from streamapp import failpoints
 from streamapp.driver.mailbox import Mailbox
+from streamapp.driver.outlet import STAGED, Form, Outlet, Staged
 from streamapp.driver.outputs import Output
-from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
-
-
-class Staged:
-    """What a send inside an event returns. It has no offset before the commit, so it cannot be awaited there."""
-
-    def __await__(self) -> NoReturn:
-        raise UnitMisuse(
-            "Awaiting the result of a send inside an event would wait for its own commit, for ever. "
-            "`await topic.send(...)` once is enough: it is part of the transaction."
-        )
-
-
-_STAGED = Staged()
+from streamapp.driver.unit import UnitMisuse
 
 
 class Topic(topics.Topic):
@@ -39,8 +24,7 @@ class Topic(topics.Topic):
         #: The routes of the partitions it is read from.
         self.routes: WeakSet[Any] = WeakSet()
         self._name: str | None = None
-        #: Makes a value's bytes where the topic has one type of record.
-        self._dump: Any = getattr(self.schema, "dump", None)
+        self._outlet: Outlet | None = None
 
     def get_topic_name(self) -> str:
         """The one topic's name; Faust's, remembered."""
@@ -72,7 +56,7 @@ class Topic(topics.Topic):
             self.app.declared_topics.setdefault(name, derived.partitions)
         return derived
 
-    async def send(
+    def send(
         self,
         *,
         key: Any = None,
@@ -86,15 +70,15 @@ class Topic(topics.Topic):
         callback: Any = None,
         force: bool = False,
     ) -> Any:
-        """Send a record: in an event, together with everything else the event does.
+        """Send a record: in an event, together with everything else the event does. To be awaited.
 
         `RecordError` for what the topic cannot take; `UnitMisuse` in a worker outside of an event.
         """
-        engine = self.app.engine
-        if engine is None and self.app.outputs is not None:
-            return self._record(key, value, partition, headers)
-        if engine is None:
-            return await super().send(
+        outlet = self._opened()
+        if outlet is None:
+            if self.app.outputs is not None:
+                return self._recorded(key, value, partition, headers)
+            return super().send(
                 key=key,
                 value=value,
                 partition=partition,
@@ -106,17 +90,13 @@ class Topic(topics.Topic):
                 callback=callback,
                 force=force,
             )
-        name = self._name or self.get_topic_name()
         if callback is not None:
             raise UnitMisuse(_CALLBACK)
-        if not engine.producer.knows(name):
-            required_unit(f"sending to {name}")
-            # The event holds up the commit meanwhile.
-            await engine.producer.ensure(name, patience_s=engine.barrier_s / 4)
-        if failpoints.ARMED:
-            await failpoints.pause("send")
-        return self._stage(
-            engine, name, key, value, partition, timestamp, headers, schema, key_serializer, value_serializer
+        said = schema or key_serializer or value_serializer
+        if said is None and partition is None and timestamp is None and headers is None:
+            return outlet.send(key, value)
+        return outlet.send_as(
+            Form(partition, timestamp, headers, schema or self.schema, key_serializer, value_serializer), key, value
         )
 
     def send_soon(
@@ -135,10 +115,10 @@ class Topic(topics.Topic):
         eager_partitioning: bool = False,
     ) -> Any:
         """As `send`, for functions that are not async; the topic must be declared in the app."""
-        engine = self.app.engine
-        if engine is None and self.app.outputs is not None:
-            return self._record(key, value, partition, headers)
-        if engine is None:
+        outlet = self._opened()
+        if outlet is None:
+            if self.app.outputs is not None:
+                return self._record(key, value, partition, headers)
             return super().send_soon(
                 key=key,
                 value=value,
@@ -152,74 +132,34 @@ class Topic(topics.Topic):
                 force=force,
                 eager_partitioning=eager_partitioning,
             )
-        name = self._name or self.get_topic_name()
         if callback is not None:
             raise UnitMisuse(_CALLBACK)
-        if not engine.producer.knows(name):
-            raise UnitMisuse(
-                f"send_soon() to {name}, which this app does not declare: its partitions are not known. "
-                f"Write `app.topic({name!r})` beside the agents, or `await` send() instead."
-            )
-        return self._stage(
-            engine, name, key, value, partition, timestamp, headers, schema, key_serializer, value_serializer
+        said = schema or key_serializer or value_serializer
+        if said is None and partition is None and timestamp is None and headers is None:
+            return outlet.send_soon(key, value)
+        return outlet.send_soon_as(
+            Form(partition, timestamp, headers, schema or self.schema, key_serializer, value_serializer), key, value
         )
+
+    def _opened(self) -> Outlet | None:
+        """Where the sends go while a worker runs; None outside of one."""
+        engine = self.app.engine
+        if engine is None:
+            return None
+        outlet = self._outlet
+        if outlet is None or outlet.engine is not engine:
+            outlet = self._outlet = Outlet(self.app, engine, self._name or self.get_topic_name(), self.schema)
+        return outlet
+
+    async def _recorded(self, key: Any, value: Any, partition: int | None, headers: Any) -> Staged:
+        return self._record(key, value, partition, headers)
 
     def _record(self, key: Any, value: Any, partition: int | None, headers: Any) -> Staged:
         self.app.outputs.append(Output(self.get_topic_name(), key, value, partition, headers))
-        return _STAGED
-
-    def _stage(
-        self,
-        engine: Any,
-        name: str,
-        key: Any,
-        value: Any,
-        partition: int | None,
-        timestamp: float | None,
-        headers: Any,
-        schema: Any,
-        key_serializer: Any,
-        value_serializer: Any,
-    ) -> Staged:
-        unit = current_unit()
-        if unit is None:
-            unit = required_unit(f"sending to {name}")
-        producer = engine.producer
-        if (
-            self._dump is not None
-            and type(key) is str
-            and headers is None
-            and partition is None
-            and timestamp is None
-            and (schema or key_serializer or value_serializer) is None
-        ):
-            raw_key, raw_value = key.encode(), self._dump(value)
-            unit.send((name, producer.place(name, raw_key, raw_value), raw_key, raw_value, (), None))
-            return _STAGED
-        use = self.schema if schema is None else schema
-        opened: Any = [] if headers is None else prepare_headers(headers)
-        raw_key, opened = use.dumps_key(self.app, key, serializer=key_serializer, headers=opened)
-        raw_value, opened = use.dumps_value(self.app, value, serializer=value_serializer, headers=opened)
-        listed = _listed(opened) if opened else ()
-        stamp = None if timestamp is None else int(timestamp * 1000)
-        producer.check(name, raw_key, raw_value, listed, stamp)
-        if partition is None:
-            partition = producer.partition_for(name, raw_key)
-        else:
-            producer.check_partition(name, partition)
-        unit.send((name, partition, raw_key, raw_value, listed, stamp))
-        return _STAGED
+        return STAGED
 
     async def maybe_declare(self) -> None:
         """Nothing: the worker creates missing topics with their settings when it starts."""
-
-
-def _listed(headers: Any) -> tuple[tuple[str, bytes | None], ...]:
-    """Headers as Kafka has them: in order, a name may come twice, a value may be null."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return tuple(
-        (name, value if value is None or isinstance(value, bytes) else str(value).encode()) for name, value in pairs
-    )
 
 
 _CALLBACK = (

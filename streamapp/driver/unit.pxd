@@ -1,3 +1,6 @@
+cimport cython
+
+
 cdef class Unit:
     cdef public object task, entries
     cdef public list records, sends, workers
@@ -5,6 +8,8 @@ cdef class Unit:
     cdef public int lane, pending, intent_count
     cdef public bint live
 
+    @cython.locals(workers=list)
+    cpdef left(self, worker)
     cpdef done(self)
     cpdef send(self, record)
     cpdef store(self, partition)

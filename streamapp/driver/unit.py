@@ -7,11 +7,11 @@ another one's transaction, and a coroutine that was given up can no longer have 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any
 from weakref import WeakSet
 
+from streamapp.eos.filling import Send
 from streamapp.errors import StreamAppError
 from streamapp.state.partition import Partition as StorePartition
 from streamapp.state.unit import Unit as StoreUnit
@@ -20,11 +20,6 @@ from streamapp.types import Partition
 
 class UnitMisuse(StreamAppError):
     """A send, a table access or a wait where it cannot be part of a transaction: a mistake in the agent."""
-
-
-#: A record to be written with the commit: topic, partition, key, value, headers, timestamp in milliseconds or None.
-#: A plain tuple, because there are several an event.
-Send: TypeAlias = "tuple[str, int, bytes | None, bytes | None, Sequence[tuple[str, bytes | None]], int | None]"
 
 
 class Unit:
@@ -55,6 +50,14 @@ class Unit:
 
     def event(self) -> None:
         """None: what is current without a delivery is a run of a timer or a handler."""
+
+    def left(self, worker: asyncio.Task[Any]) -> None:
+        """An agent of it is done: an abort has nothing to stop any more."""
+        workers = self.workers
+        if len(workers) == 1:
+            workers.clear()
+        else:
+            workers.remove(worker)
 
     def done(self) -> None:
         """One of the unit's deliveries is finished; the last one finishes the unit."""

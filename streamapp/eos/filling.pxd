@@ -3,17 +3,24 @@ cimport cython
 from streamapp.eos.batches cimport Batch
 from streamapp.eos.partitioner cimport partition_of
 
+cdef int _TOGETHER
+
 
 cdef class Filling:
     cdef public long long byte_count
     cdef public long turn
-    cdef object _topics, _batch_bytes, _compression, _clock, _transactional
-    cdef bint _builder_reads_clock
+    cdef public dict topics
+    cdef object _batch_bytes, _compression, _clock, _transactional, _now
     cdef dict _filling, _full
+    cdef list _waiting
 
-    @cython.locals(batch=Batch, filling=list)
+    @cython.locals(key=bytes, value=bytes, one=tuple)
+    cpdef add(self, list sends)
+    @cython.locals(waiting=list, partition=int, key=bytes, value=bytes)
+    cdef _append_waiting(self)
     cpdef append(self, topic, int partition, key, value, headers=*, timestamp_ms=*)
+    @cython.locals(batch=Batch, filling=list, stamp=cython.longlong)
+    cdef _append(self, topic, int partition, bytes key, bytes value, headers, timestamp_ms)
     cpdef partition_for(self, topic, key)
-    cpdef place(self, topic, bytes key, bytes value)
     @cython.locals(filling=list)
     cdef Batch _begin(self, topic, int partition)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import TypeAlias
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.eos.batches import ROOM, Batch, Compression, HeaderList, refuse_record
@@ -14,6 +16,12 @@ from streamapp.errors import RecordError
 from streamapp.types import Partition
 
 _NO_HEADERS: list[tuple[str, bytes | None]] = []
+#: Records that are put into their batches together.
+_TOGETHER = 256
+
+#: A record to be written with the commit: topic, partition, key, value, headers, timestamp in milliseconds or None.
+#: A plain tuple, because there are several an event.
+Send: TypeAlias = "tuple[str, int, bytes | None, bytes | None, HeaderList, int | None]"
 
 
 class Filling:
@@ -21,38 +29,33 @@ class Filling:
 
     def __init__(
         self,
-        topics: Mapping[str, TopicDescription],
+        topics: dict[str, TopicDescription],
         batch_bytes: int,
         compression: Compression,
         clock: Clock,
         *,
         transactional: bool,
     ) -> None:
-        #: Bytes appended since the last `clear()`, before compression.
+        #: Bytes of keys and values that were added since the last `clear()`.
         self.byte_count = 0
+        #: Records that wait to be put into their batches, many at a time, which keeps a processor's caches warm.
+        self._waiting: list[Send] = []
         #: Which partition the records without a key go to; counted up with each transaction.
         self.turn = 0
-        self._topics = topics
+        self.topics = topics
         self._batch_bytes = batch_bytes
         self._compression = compression
         self._clock = clock
         self._transactional = transactional
-        self._builder_reads_clock = clock is SYSTEM_CLOCK
+        self._now: Callable[[], float] = time.time if clock is SYSTEM_CLOCK else clock.now
         #: Topic -> the batch of each of its partitions, None where there is none.
         self._filling: dict[str, list[Batch | None]] = {}
         self._full: dict[Partition, list[Batch]] = {}
 
     def partition_for(self, topic: str, key: bytes | None) -> int:
         """Kafka's default partition of a key; without a key one partition a transaction, in turn."""
-        count = self._topics[topic].partition_count
+        count = self.topics[topic].partition_count
         return self.turn % count if key is None else partition_of(key, count)
-
-    def place(self, topic: str, key: bytes, value: bytes) -> int:
-        """The partition of a plain record: no headers, no time of its own. `RecordError` as `check()`."""
-        known = self._topics[topic]
-        if len(key) + len(value) > known.max_message_bytes - ROOM:
-            self.check(topic, key, value)
-        return partition_of(key, known.partition_count)
 
     def check(
         self,
@@ -63,7 +66,7 @@ class Filling:
         timestamp_ms: int | None = None,
     ) -> None:
         """Refuse (`RecordError`) what would fail at the commit; for callers that stage a send before they append."""
-        known = self._topics[topic]
+        known = self.topics[topic]
         if (
             key is not None
             and value is not None
@@ -76,9 +79,25 @@ class Filling:
 
     def check_partition(self, topic: str, partition: int) -> None:
         """Refuse (`RecordError`) a partition the topic does not have."""
-        count = self._topics[topic].partition_count
+        count = self.topics[topic].partition_count
         if not 0 <= partition < count:
             raise RecordError(f"{topic} has no partition {partition}, only 0 to {count - 1}.", kind="UnknownPartition")
+
+    def add(self, sends: list[Send]) -> None:
+        """Add records to the open transaction that `check()` has let through. Nothing is sent before the commit."""
+        for _, _, key, value, _, _ in sends:
+            if key is not None:
+                self.byte_count += len(key)
+            if value is not None:
+                self.byte_count += len(value)
+        self._waiting += sends
+        if len(self._waiting) >= _TOGETHER:
+            self._append_waiting()
+
+    def _append_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for topic, partition, key, value, headers, timestamp_ms in waiting:
+            self._append(topic, partition, key, value, headers, timestamp_ms)
 
     def append(
         self,
@@ -90,6 +109,19 @@ class Filling:
         timestamp_ms: int | None = None,
     ) -> None:
         """Add a record to the open transaction. Nothing is sent before the commit. `RecordError` as `check()`."""
+        self._append_waiting()
+        self._append(topic, partition, key, value, headers, timestamp_ms)
+        self.byte_count += len(key or b"") + len(value or b"")
+
+    def _append(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: HeaderList,
+        timestamp_ms: int | None,
+    ) -> None:
         filling = self._filling.get(topic)
         batch = filling[partition] if filling is not None and 0 <= partition < len(filling) else None
         if batch is None:
@@ -102,19 +134,14 @@ class Filling:
             or (timestamp_ms is not None and not batch.easy_from_ms <= timestamp_ms <= batch.easy_until_ms)
         ):
             self.check(topic, key, value, headers, timestamp_ms)
-            headers = list(headers)
-        if timestamp_ms is None and not self._builder_reads_clock:
-            timestamp_ms = int(self._clock.now() * 1000)
-        record = batch.append(batch.count, timestamp_ms, key, value, headers or _NO_HEADERS)
-        if record is None:
+        stamp: int = int(self._now() * 1000) if timestamp_ms is None else timestamp_ms
+        if not batch.append(stamp, key, value, headers):
             self._full.setdefault(batch.partition, []).append(batch)
             batch = self._begin(topic, partition)
-            record = batch.append(0, timestamp_ms, key, value, headers or _NO_HEADERS)
-        batch.count += 1
-        self.byte_count += record.size
+            batch.append(stamp, key, value, headers)
 
     def _begin(self, topic: str, partition: int) -> Batch:
-        description = self._topics.get(topic)
+        description = self.topics.get(topic)
         if description is None:
             raise BrokenTransaction(f"Nothing is known of topic {topic}: await ensure() before the first append.")
         self.check_partition(topic, partition)
@@ -134,6 +161,7 @@ class Filling:
 
     def batches(self) -> Iterator[Batch]:
         """Every batch with a record in it, those of a partition in the order they were filled."""
+        self._append_waiting()
         for last in chain.from_iterable(self._filling.values()):
             if last is not None:
                 for batch in (*self._full.get(last.partition, ()), last):
@@ -142,6 +170,7 @@ class Filling:
 
     def clear(self) -> None:
         """Forget everything appended."""
+        self._waiting = []
         self._filling.clear()
         self._full.clear()
         self.byte_count = 0

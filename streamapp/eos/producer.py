@@ -49,7 +49,7 @@ class Written(NamedTuple):
 class _Sending(NamedTuple):
     """A closed batch: bytes that no longer change."""
 
-    records: bytearray
+    records: bytes
     record_count: int
 
 
@@ -88,7 +88,6 @@ class Producer:
         self.append = self.filling.append
         self.check = self.filling.check
         self.check_partition = self.filling.check_partition
-        self.place = self.filling.place
         self.partition_for = self.filling.partition_for
 
     @property
@@ -211,7 +210,7 @@ class Producer:
         self.filling.clear()
         return closed
 
-    async def _round(self, heads: Mapping[Partition, bytearray]) -> tuple[ProduceAnswer, str | None]:
+    async def _round(self, heads: Mapping[Partition, bytes]) -> tuple[ProduceAnswer, str | None]:
         """Send one batch a partition, all nodes at once: (answers, why some partitions have none)."""
         try:
             leaders = await self._cluster.leaders(tuple(heads))
@@ -232,7 +231,7 @@ class Producer:
                 answers.update(outcome)
         return answers, unanswered[0] if unanswered else None
 
-    def _request(self, batches: dict[Partition, bytearray]) -> Produce:
+    def _request(self, batches: dict[Partition, bytes]) -> Produce:
         return Produce(self.transactional_id, int(REPLICATION_TIMEOUT_S * 1000), batches)
 
     async def _check(self, answers: ProduceAnswer) -> None:
@@ -255,11 +254,11 @@ class Producer:
 
 
 def _requests(
-    heads: Mapping[Partition, bytearray], leaders: Mapping[Partition, int]
-) -> list[tuple[int, dict[Partition, bytearray]]]:
+    heads: Mapping[Partition, bytes], leaders: Mapping[Partition, int]
+) -> list[tuple[int, dict[Partition, bytes]]]:
     """Batches grouped by the node that leads them, in requests of at most `REQUEST_BYTES` unless one batch is more."""
-    requests: list[tuple[int, dict[Partition, bytearray]]] = []
-    room: dict[int, tuple[int, dict[Partition, bytearray]]] = {}
+    requests: list[tuple[int, dict[Partition, bytes]]] = []
+    room: dict[int, tuple[int, dict[Partition, bytes]]] = {}
     for partition, records in heads.items():
         node = leaders.get(partition)
         if node is None:

@@ -159,7 +159,7 @@ class Produce(NamedTuple):
 
     transactional_id: str | None
     timeout_ms: int
-    batches: Mapping[Partition, bytes | bytearray]
+    batches: Mapping[Partition, bytes]
 
 
 class Produced(NamedTuple):

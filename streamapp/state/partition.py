@@ -13,7 +13,7 @@ changelog from the checkpoint on repairs the rest.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator
+from collections.abc import Callable, ItemsView, Iterable, Iterator
 from itertools import islice
 
 from streamapp.failpoints import failpoint
@@ -40,6 +40,8 @@ class Partition:
         #: Append times below this go to the newest segment. Unknown until the first `advance` after opening.
         self._segment_end_s = FOREVER if retention_s is None else -1
         self._closed = False
+        #: Changes of what is stored; what was read before is true while it stays the same.
+        self.version = 0
 
     def __repr__(self) -> str:
         return f"<Partition {self.name} checkpoint={self._storage.checkpoint} pending={len(self.overlay)}>"
@@ -52,6 +54,11 @@ class Partition:
     @property
     def closed(self) -> bool:
         return self._closed
+
+    @property
+    def reader(self) -> Callable[[bytes], bytes | None]:
+        """Reads what is stored, past the overlay."""
+        return self._storage.get
 
     def begin(self) -> Unit:
         """A unit that sees everything finished so far. Several may be open when they share no key."""
@@ -73,6 +80,7 @@ class Partition:
             self._check_placed()
             self._storage.write(self.overlay.items(), checkpoint)
             self.overlay = {}
+            self.version += 1
         elif checkpoint != self._storage.checkpoint:
             self._storage.write((), checkpoint)
 
@@ -100,6 +108,7 @@ class Partition:
         while batch := list(islice(remaining, RESTORE_BATCH)):
             self._storage.write(batch, None)
         self._storage.write((), checkpoint)
+        self.version += 1
 
     def advance(self, newest_s: int, oldest_s: int | None = None) -> None:
         """Append time has come to `newest_s`: what is written now belongs there; drop what the retention lets go.
@@ -116,6 +125,7 @@ class Partition:
         while is_expired((oldest := self._storage.segments[-1]), horizon_s, self._retention_s):
             failpoint("K21")
             self._storage.drop_segment(oldest)
+            self.version += 1
 
     def layers(self, start: bytes, stop: bytes | None) -> list[Iterator[tuple[bytes, bytes]]]:
         """Committed rows, for a unit's iteration."""

@@ -3,6 +3,7 @@ cdef class Unit:
     cdef dict _overlay, _staged
 
     cpdef get(self, key)
+    cpdef get_over(self, key, stored)
     cpdef set(self, key, value)
     cpdef delete(self, key)
     cpdef merge(self)

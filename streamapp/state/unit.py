@@ -48,6 +48,15 @@ class Unit:
             return self._read(key)
         return value  # type: ignore[return-value]
 
+    def get_over(self, key: bytes, stored: bytes | None) -> bytes | None:
+        """As `get`, where the caller has read before that storage holds `stored`, and it has not changed since."""
+        if self._ended is not None:
+            raise UnitEnded(self._ended)
+        value = self._staged.get(key, MISSING)
+        if value is MISSING:
+            value = self._overlay.get(key, stored)
+        return value  # type: ignore[return-value]
+
     def contains(self, key: bytes) -> bool:
         return self.get(key) is not None
 

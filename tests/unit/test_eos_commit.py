@@ -239,7 +239,7 @@ async def test_full_batches_of_a_partition_go_out_in_order_with_consecutive_sequ
     for number in range(20):
         producer.append("ledger", 0, b"k", b"%04d" % number + b"." * 60)
     size = producer.byte_count
-    assert 20 * 65 < size < 20 * 90
+    assert size == 20 * 65
     written = await commit(producer, OFFSETS, SEAT)
     assert written == {LEDGER: (100, 120)}
     batches = [bytes(request.batches[LEDGER]) for request in cluster.named("produce")]

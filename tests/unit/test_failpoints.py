@@ -22,7 +22,7 @@ def hits(file: Path) -> list[dict[str, object]]:
 
 
 def test_without_a_plan_a_point_does_nothing_and_costs_next_to_nothing() -> None:
-    assert not failpoints.ARMED
+    assert not failpoints.ARMED.on
     assert not failpoints.planned("K9")
     point = failpoints.failpoint
     best = min(timeit.repeat(lambda: point("K9"), number=100_000, repeat=5)) / 100_000

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from streamapp.driver.delivery import Delivery
+from streamapp.driver.hand import Hand
+from streamapp.driver.inbox import Inbox, Rule
 from streamapp.driver.iteration import Iteration
 from streamapp.driver.mailbox import Mailbox
 from streamapp.driver.record import Record
@@ -30,8 +32,11 @@ class Done:
         unit.live = False
 
 
-class Broken:
+class Broken(Inbox):
     """An inbox that cannot be read for the second event."""
+
+    def __init__(self) -> None:
+        super().__init__(Rule("T", "T_POST", "id", None, None), None, "post")  # type: ignore[arg-type]
 
     def admit(self, unit: Unit, delivery: Delivery) -> bool:
         if delivery.value == "second":
@@ -40,7 +45,7 @@ class Broken:
 
 
 def iteration(inbox: Any, task: Any, *values: str) -> Iteration:
-    stream = SimpleNamespace(begin=object, inbox=inbox, current_delivery=None, events_total=0, app=None)
+    stream = SimpleNamespace(begin=object, inbox=inbox, hand=Hand(), app=None)
     mailbox = Mailbox()
     for value in values:
         record = Record("transfer", 0, 0, 0, None, None)

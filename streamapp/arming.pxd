@@ -1,0 +1,2 @@
+cdef class Arming:
+    cdef public bint on

@@ -1,0 +1,15 @@
+cimport cython
+
+cdef bint _COMPILED
+cdef long MAX_RECORD_BYTES
+cdef int NESTING_MAX
+
+
+cdef class Decoder:
+    cdef object _decode
+
+    cpdef decode(self, bytes value)
+
+
+@cython.locals(byte=cython.uchar, found=cython.long)
+cpdef long brackets(bytes value)

@@ -1,0 +1,3 @@
+cdef class Hand:
+    cdef public object delivery
+    cdef public long long count
