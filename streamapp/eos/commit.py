@@ -1,12 +1,12 @@
 """The commit, in numbered steps, and nothing else.
 
 1 barrier                          the driver's: no unit is running
-2 changelog records                the driver's: the overlay's changes are appended
-3 produce every batch              every answer is checked; one that failed ends it (decision 8)
+2 changelog records, seal          the driver's: the overlay's changes are appended; units start again, for the next one
+3 produce every sealed batch       every answer is checked; one that failed ends it (decision 8)
 4 the consumed offsets             with the membership: a stale one is refused (decision 4)
 5 end the transaction              THE COMMIT POINT; repeated until the outcome is known (decision 7)
 6 `settle`                         what must follow a commit: one atomic batch a store
-7 gate open, metrics, intents      the driver's
+7 metrics, intents                 the driver's; only now the next transaction may come to 3
 
 stopped before 5   nothing happened      aborted here; TransactionAborted: rewind and run the events again
 fenced             someone is newer      Fenced, InstanceFenced: drop the partitions, never retry

@@ -61,7 +61,7 @@ class PlainProducer(Producer):
 
     async def confirm(self) -> None:
         """Drop what was appended; there is no id that somebody newer could hold."""
-        self.filling.clear()
+        self.forget()
 
 
 class PlainCoordinator:

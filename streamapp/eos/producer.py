@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
-from streamapp.eos.batches import Compression
+from streamapp.eos.batches import Batch, Compression
 from streamapp.eos.catalog import TOPIC_PATIENCE_S, Catalog
 from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.coordinator import Coordinator
@@ -79,10 +79,12 @@ class Producer:
         )
         self._catalog = Catalog(cluster, clock)
         self._topics = self._catalog.known
-        #: What was appended since the last commit.
+        #: What was appended since the last seal.
         self.filling = Filling(
             self._topics, batch_bytes, compression, clock, transactional=transactional_id is not None
         )
+        #: The batches of the transaction that is committed next; None: nothing was parted from what is appended.
+        self._sealed: list[Batch] | None = None
         # The hot path, without a step in between.
         self.knows = self._topics.__contains__
         self.append = self.filling.append
@@ -92,7 +94,7 @@ class Producer:
 
     @property
     def byte_count(self) -> int:
-        """Bytes appended since the last commit, before compression."""
+        """Bytes appended since the last seal, before compression."""
         return self.filling.byte_count
 
     @property
@@ -124,7 +126,7 @@ class Producer:
 
         To be asked before rejoining after a lost membership (decision 5). Drops what was appended.
         """
-        self.filling.clear()
+        self.forget()
         await self._coordinator.ask()
 
     # --- topics
@@ -141,13 +143,28 @@ class Producer:
         """Look once whether a topic's limits or partitions have changed (`Catalog.refresh`)."""
         await self._catalog.refresh(topic)
 
-    # --- records
-
     # --- the steps of a commit, in this order (eos/commit.py)
 
-    async def produce(self) -> Mapping[Partition, Written]:
-        """Step 3: produce every batch and check every answer. Returns where the records went.
+    def seal(self) -> None:
+        """Part what was appended from what will be: it is the next `produce()`'s, and nothing is added to it.
 
+        What is appended from here on stays here until that transaction has ended, and is forgotten if it aborts.
+        """
+        if self._sealed is not None:
+            raise BrokenTransaction("A transaction was sealed while another one is on its way.")
+        self._sealed = list(self.filling.batches())
+        self.filling.clear()
+        self.filling.turn += 1
+
+    def forget(self) -> None:
+        """Drop what was appended and not produced, sealed or not."""
+        self._sealed = None
+        self.filling.clear()
+
+    async def produce(self) -> Mapping[Partition, Written]:
+        """Step 3: produce every sealed batch and check every answer. Returns where the records went.
+
+        Where nothing was sealed, all that was appended is.
         `ContentRefused`, `TransactionAborted` or `InstanceFenced` when any batch failed; `abort()` is next then.
         """
         if self.state is not State.EMPTY:
@@ -183,15 +200,14 @@ class Producer:
     async def end(self) -> None:
         """Step 5, the commit point. Goes on until the outcome is known (decision 7)."""
         await self._coordinator.end(committed=True)
-        self.filling.turn += 1
 
     async def abort(self) -> None:
-        """Give up what is open and everything appended. Afterwards the next transaction may begin.
+        """Give up what is open and everything appended, also after the seal. Afterwards the next transaction may begin.
 
         Waits for a broker that is down; may be cancelled and called again. `InstanceFenced` if somebody newer holds
         the transactional id. Never possible once the commit was sent: its outcome is not ours to change.
         """
-        self.filling.clear()
+        self.forget()
         if self.state in (State.WRITTEN, State.BOUND, State.ABORTING):
             await self._coordinator.end(committed=False)
         elif self.state is State.OUSTED:
@@ -202,12 +218,14 @@ class Producer:
     def _close_batches(self) -> dict[Partition, deque[_Sending]]:
         """Every batch as bytes, in order of appending, numbered under the transaction's identity."""
         transaction = self._coordinator.transaction
+        if self._sealed is None:
+            self.seal()
+        sealed, self._sealed = self._sealed or [], None
         closed: dict[Partition, deque[_Sending]] = {}
-        for batch in self.filling.batches():
+        for batch in sealed:
             records = batch.close(transaction.identity, transaction.sequence(batch.partition))
             transaction.advance(batch.partition, batch.count)
             closed.setdefault(batch.partition, deque()).append(_Sending(records, batch.count))
-        self.filling.clear()
         return closed
 
     async def _round(self, heads: Mapping[Partition, bytes]) -> tuple[ProduceAnswer, str | None]:

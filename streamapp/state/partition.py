@@ -2,13 +2,14 @@
 
     unit = partition.begin()       one event's reads and writes
     unit.merge()                   it is finished; or unit.drop()
-    partition.changes()            what the changelog must be told, inside the Kafka transaction
-    partition.commit(checkpoint)   the transaction is committed: one atomic batch, then the overlay is empty
-    partition.abort()              or it is not: the overlay is forgotten
+    partition.seal()               a transaction gets what has finished: what the changelog must be told
+    partition.commit(checkpoint)   it is committed: one atomic batch; what finished since the seal stays open
+    partition.abort()              or it is not: everything uncommitted is forgotten, what came after the seal, too
 
-Until `commit` nothing is on disk, so nothing ever has to be undone there, and `committed` shows outside readers
-what Kafka has committed and no more. Values and checkpoint are one batch: a crash leaves both or neither, and the
-changelog from the checkpoint on repairs the rest.
+A unit sees its own writes over the open overlay over the sealed one over the disk: what is sealed may still be aborted,
+but not without everything that saw it. Until `commit` nothing is on disk, so nothing ever has to be undone there, and
+`committed` shows outside readers what Kafka has committed and no more. Values and checkpoint are one batch: a crash
+leaves both or neither, and the changelog from the checkpoint on repairs the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from itertools import islice
 
 from streamapp.failpoints import failpoint
 from streamapp.state.keys import key_range
-from streamapp.state.overlay import Change, Ended, Order, Overlay, UnitEnded, merged
+from streamapp.state.overlay import MISSING, Change, Ended, Order, Overlay, UnitEnded, merged
 from streamapp.state.segments import FOREVER, is_expired, segment_end_s
 from streamapp.state.storage import Storage
 from streamapp.state.unit import Unit
@@ -35,16 +36,20 @@ class Partition:
         self.overlay: Overlay = {}
         self.committed = Committed(storage)
         self._order = Order(self.overlay)
+        #: What a transaction in flight has of it; empty while there is none, or it has nothing.
+        self._sealed: Overlay = {}
+        self._sealed_order = self._order
         self._storage = storage
         self._retention_s = retention_s
         #: Append times below this go to the newest segment. Unknown until the first `advance` after opening.
         self._segment_end_s = FOREVER if retention_s is None else -1
         self._closed = False
-        #: Changes of what is stored; what was read before is true while it stays the same.
+        #: Changes of what is below the overlay; what was read there before is true while it stays the same.
         self.version = 0
 
     def __repr__(self) -> str:
-        return f"<Partition {self.name} checkpoint={self._storage.checkpoint} pending={len(self.overlay)}>"
+        pending = len(self.overlay) + len(self._sealed)
+        return f"<Partition {self.name} checkpoint={self._storage.checkpoint} pending={pending}>"
 
     @property
     def checkpoint(self) -> int | None:
@@ -57,37 +62,58 @@ class Partition:
 
     @property
     def reader(self) -> Callable[[bytes], bytes | None]:
-        """Reads what is stored, past the overlay."""
-        return self._storage.get
+        """Reads what is below the overlay: what is sealed, over what is stored."""
+        return self._sealed_or_stored if self._sealed else self._storage.get
 
     def begin(self) -> Unit:
         """A unit that sees everything finished so far. Several may be open when they share no key."""
         if self._closed:
             raise UnitEnded(f"{self.name} is closed")
-        return Unit(self, self.overlay, self._storage.get)
+        return Unit(self, self.overlay, self.reader)
+
+    def _sealed_or_stored(self, key: bytes) -> bytes | None:
+        value = self._sealed.get(key, MISSING)
+        return self._storage.get(key) if value is MISSING else value  # type: ignore[return-value]
 
     def changes(self) -> ItemsView[bytes, bytes | None]:
-        """What finished units wrote since the last commit: one change a key, in the order keys were first written."""
+        """What finished units wrote since the last seal: one change a key, in the order keys were first written."""
         return self.overlay.items()
 
-    def commit(self, checkpoint: int) -> None:
-        """Store the overlay and `checkpoint` in one atomic batch. Call it behind the barrier, with no unit open.
+    def seal(self) -> ItemsView[bytes, bytes | None]:
+        """Part what has finished from what will: these changes are a transaction's, as `changes()` has them.
 
-        Raises `StoreError` when the disk refuses: nothing of the batch is stored and the overlay is kept.
+        Call it behind the barrier: units that are open can no longer merge. One transaction at a time: raises
+        `UnitEnded` while another one's changes are neither committed nor aborted.
+        """
+        if self._closed or self._sealed:
+            raise UnitEnded(f"{self.name} is closed, or sealed already and neither committed nor aborted")
+        self._sealed, self._sealed_order = self.overlay, self._order
+        self.overlay = {}
+        self.version += 1
+        return self._sealed.items()
+
+    def commit(self, checkpoint: int) -> None:
+        """Store what is sealed and `checkpoint` in one atomic batch; units may be open meanwhile.
+
+        Where nothing is sealed, what has finished is. Raises `StoreError` when the disk refuses: nothing of the batch
+        is stored, and what is sealed is kept.
         """
         self._check_forward(checkpoint)
-        if self.overlay:
+        if self.overlay and not self._sealed:
+            self.seal()
+        if self._sealed:
             self._check_placed()
-            self._storage.write(self.overlay.items(), checkpoint)
-            self.overlay = {}
-            self.version += 1
+            self._storage.write(self._sealed.items(), checkpoint)
+            self._sealed = {}
         elif checkpoint != self._storage.checkpoint:
             self._storage.write((), checkpoint)
 
     def abort(self) -> None:
-        """Forget what finished units wrote since the last commit; units still open can no longer merge."""
+        """Forget what finished units wrote since the last commit, sealed or not; open units can no longer merge."""
         if not self._closed:
             self.overlay = {}
+            self._sealed = {}
+            self.version += 1
 
     def restore(self, records: Iterable[Change], checkpoint: int, newest_s: int | None = None) -> None:
         """Apply changelog records in their order, past the overlay; `checkpoint` is stored after the last one.
@@ -98,7 +124,7 @@ class Partition:
         changelog that reaches far back does not make a thousand segments.
         """
         self._check_forward(checkpoint)
-        if self.overlay:
+        if self.overlay or self._sealed:
             raise UnitEnded(f"{self.name} holds uncommitted writes; commit or abort them before a restore")
         if self._retention_s is not None:
             if newest_s is None:
@@ -127,9 +153,14 @@ class Partition:
             self._storage.drop_segment(oldest)
             self.version += 1
 
-    def layers(self, start: bytes, stop: bytes | None) -> list[Iterator[tuple[bytes, bytes]]]:
-        """Committed rows, for a unit's iteration."""
-        return self._storage.layers(start, stop)
+    def layers(self, start: bytes, stop: bytes | None) -> list[Iterator[Change]]:
+        """What is below a unit's overlay, for its iteration: what is sealed, over the committed rows."""
+        stored: list[Iterator[Change]] = list(self._storage.layers(start, stop))
+        if not self._sealed:
+            return stored
+        if self._sealed_order.overlay is not self._sealed:
+            self._sealed_order = Order(self._sealed)
+        return [self._sealed_order.between(start, stop), *stored]
 
     def ordered(self, overlay: Overlay) -> Order:
         """The order of a unit's overlay, for its iteration."""
@@ -142,6 +173,7 @@ class Partition:
         if not self._closed:
             self._closed = True
             self.overlay = Ended(f"{self.name} is closed")
+            self._sealed = {}
             self._storage.close()
 
     def _place(self, append_time_s: int) -> None:

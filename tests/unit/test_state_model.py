@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streamapp.state import Identity, MemoryState, Partition, SharedMemory, StateDirectory, Unit
 
@@ -20,12 +20,14 @@ values = st.binary(max_size=4)
 
 
 class PartitionModel(RuleBasedStateMachine):
-    """`committed`, `finished` and `staged` are what the disk, the overlay and the open unit must show."""
+    """`committed`, `sealed`, `finished` and `staged`: what the disk, both overlays and the open unit must show."""
 
     def __init__(self) -> None:
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="state-model-"))
         self.committed: dict[bytes, bytes] = {}
+        #: What is in flight; None while nothing is.
+        self.sealed: dict[bytes, bytes | None] | None = None
         self.finished: dict[bytes, bytes | None] = {}
         self.staged: dict[bytes, bytes | None] = {}
         self.checkpoint = 0
@@ -45,8 +47,13 @@ class PartitionModel(RuleBasedStateMachine):
         self.unit: Unit = self.partition.begin()
 
     def view(self) -> dict[bytes, bytes]:
-        layered = {**self.committed, **self.finished, **self.staged}
-        return {key: value for key, value in layered.items() if value is not None}
+        return self.layered(self.sealed or {}, self.finished, self.staged)
+
+    def layered(self, *layers: dict[bytes, bytes | None]) -> dict[bytes, bytes]:
+        rows: dict[bytes, bytes | None] = {**self.committed}
+        for layer in layers:
+            rows |= layer
+        return {key: value for key, value in rows.items() if value is not None}
 
     @rule(key=keys, value=values)
     def set_value(self, key: bytes, value: bytes) -> None:
@@ -71,20 +78,28 @@ class PartitionModel(RuleBasedStateMachine):
         self.staged = {}
         self.unit = self.partition.begin()
 
+    @precondition(lambda self: self.sealed is None)
     @rule()
-    def commit(self) -> None:
+    def seal(self) -> None:
         self.drop()
         assert list(self.partition.changes()) == list(self.finished.items())
+        assert list(self.partition.seal()) == list(self.finished.items())
+        self.sealed, self.finished = self.finished or None, {}
+        self.unit = self.partition.begin()
+
+    @rule()
+    def commit(self) -> None:
+        """What is in flight, while a unit is open; or all that has finished."""
+        if self.sealed is None:
+            self.seal()
         self.checkpoint += 1
         self.partition.commit(self.checkpoint)
-        self.committed = self.view()
-        self.finished = {}
-        self.unit = self.partition.begin()
+        self.committed, self.sealed = self.layered(self.sealed or {}), None
 
     @rule()
     def abort(self) -> None:
         self.partition.abort()
-        self.finished, self.staged = {}, {}
+        self.sealed, self.finished, self.staged = None, {}, {}
         self.unit = self.partition.begin()
 
     @rule(records=st.lists(st.tuples(keys, st.none() | values), max_size=5))
@@ -109,7 +124,7 @@ class PartitionModel(RuleBasedStateMachine):
             self.state.close()
         else:
             self.partition.close()
-        self.finished, self.staged = {}, {}
+        self.sealed, self.finished, self.staged = None, {}, {}
         self.open()
 
     @rule(start=keys, end=st.none() | keys, prefix=keys)
@@ -142,5 +157,5 @@ class PartitionModel(RuleBasedStateMachine):
         shutil.rmtree(self.root)
 
 
-PartitionModel.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None, derandomize=True)
+PartitionModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None, derandomize=True)
 TestPartitionModel = PartitionModel.TestCase
