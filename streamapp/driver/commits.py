@@ -16,19 +16,24 @@ class Commits:
         self.caught_up_at = clock.now()
         self._clock = clock
         self._due_at: float | None = None
+        self._sealed_due_at: float | None = None
 
     def due(self, at: float) -> None:
         """Something waits to be committed at this time (monotonic), unless something waits already."""
         if self._due_at is None:
             self._due_at = at
 
+    def sealed(self) -> None:
+        """What waits is in flight; what comes now waits for the next commit."""
+        self._sealed_due_at, self._due_at = self._due_at, None
+
     def settled(self) -> None:
         """Nothing waits any more: it was committed, or dropped."""
-        self._due_at = None
+        self._due_at = self._sealed_due_at = None
 
     def made(self, began: float) -> None:
         """A commit that began then (monotonic) is made, and the stores have it."""
-        self.settled()
+        self._sealed_due_at = None
         self.latency.observe(self._clock.monotonic() - began)
         self.caught_up_at = self._clock.now()
 
@@ -39,4 +44,5 @@ class Commits:
     @property
     def overdue_s(self) -> float:
         """How long a commit has been due for; 0 when none is."""
-        return 0.0 if self._due_at is None else max(0.0, self._clock.monotonic() - self._due_at)
+        due_at = self._due_at if self._sealed_due_at is None else self._sealed_due_at
+        return 0.0 if due_at is None else max(0.0, self._clock.monotonic() - due_at)

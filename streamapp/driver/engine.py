@@ -1,10 +1,11 @@
 """The engine of one worker: tasks, the gate, the commit and what follows when it fails. Knows no Faust.
 
     units finish ──▶ records in the producer's batches, changes in the overlays
-    commit due   ──▶ gate closed, last units finish ──▶ eos.commit ──▶ stores, gate open
+    commit due   ──▶ gate closed, last units finish ──▶ sealed, gate open ──▶ eos.commit ──▶ stores
 
-An aborted transaction rewinds every task to its committed offsets; a lost seat drops the tasks. Who owns what is
-said by the consumer side (`consumer.py`). A refused transaction runs again one event at a time (`replay.py`), what an
+While a sealed transaction is in flight, units go on with the next one, which waits for it (`sealed.py`). An aborted
+transaction rewinds every task to its committed offsets; a lost seat drops the tasks. Who owns what is said by the
+consumer side (`consumer.py`). A refused transaction runs again one event at a time (`replay.py`), what an
 event did is replaced by its dead letter in `failure.py`, and runs of timers are in `timers.py`.
 """
 
@@ -13,16 +14,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from streamapp.clock import Clock
+from streamapp.driver.barrier import Barrier
 from streamapp.driver.commits import Commits
+from streamapp.driver.environment import Consumer
 from streamapp.driver.failure import brief, replace_by_dead_letter
 from streamapp.driver.gate import Gate
 from streamapp.driver.intents import Intents
 from streamapp.driver.merging import Merging
 from streamapp.driver.pace import Pace
 from streamapp.driver.replay import Replay
+from streamapp.driver.sealed import Sealed
 from streamapp.driver.task import Task
 from streamapp.driver.timers import Timers
 from streamapp.driver.unit import Unit
@@ -30,40 +35,12 @@ from streamapp.eos.commit import commit
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.remedies import ContentRefused
-from streamapp.errors import Fenced, InstanceFenced, RecordError, StreamAppError, TransactionAborted
+from streamapp.errors import Fenced, InstanceFenced, RecordError, TransactionAborted
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
-
-#: Part of the transaction time-out that running units have to finish in, once a commit is due.
-BARRIER_SHARE = 0.6
-#: How often in a row it may be missed before the worker ends.
-BARRIERS_MISSED_MAX = 3
-
-
-class BarrierHeld(StreamAppError):
-    """An agent holds up every commit. The worker ends, so that its partitions go to one that can work."""
-
-
-class Consumer(Protocol):
-    """What the engine needs of the consumer side."""
-
-    def seek(self, offsets: Mapping[Partition, int]) -> None:
-        """Read on from these offsets; what was fetched before and not yet handed out is dropped."""
-
-    def position(self, partition: Partition) -> int | None:
-        """The next offset to be fetched; control records and aborted ones are behind it."""
-
-    def at_end(self, partition: Partition) -> bool:
-        """Whether the last fetch found nothing more, so that what is still to come was appended after it."""
-
-    def answered(self, partition: Partition) -> int | None:
-        """A mark of the last fetch that was answered for the partition; another one for each answer."""
-
-    def end(self, partition: Partition) -> int | None:
-        """The high watermark as the last fetch saw it."""
 
 
 class Engine:
@@ -107,7 +84,10 @@ class Engine:
         #: Runs the events of a refused transaction one at a time.
         self._replay = Replay(self.gate)
         self._commit_lock = asyncio.Lock()
-        self._barriers_missed = 0
+        self._barrier = Barrier(self.gate, settings.transaction_timeout)
+        self._interval: asyncio.TimerHandle | None = None
+        #: Sealed, and neither settled nor given up.
+        self._in_flight: Sealed | None = None
 
     # --- units
 
@@ -118,7 +98,10 @@ class Engine:
             self._replay.ran(unit)
             self.request_commit()
         elif due:
-            self.request_commit()
+            if self._pace.is_full(self.producer.byte_count):
+                self.request_commit()
+            else:
+                self.commit_due()
         elif self._pace.finished == 1:
             self._begin_interval()
 
@@ -156,18 +139,29 @@ class Engine:
         if not self._pace.running:
             due_at = self._pace.begin()
             self.commits.due(due_at)
-            asyncio.get_running_loop().call_later(due_at - self._clock.monotonic(), self._interval_over)
+            loop = asyncio.get_running_loop()
+            self._interval = loop.call_later(due_at - self._clock.monotonic(), self.commit_due)
 
-    def _interval_over(self) -> None:
-        if self._pace.running:
-            self.request_commit()
+    def _end_interval(self) -> None:
+        self._pace.stop()
+        if self._interval is not None:
+            self._interval.cancel()
+
+    def commit_due(self) -> None:
+        """A commit is due. Units still start while it has to wait for the one in flight, which needs no barrier."""
+        if self._in_flight is None:
+            self._close()
+        self._due.set()
 
     def request_commit(self) -> None:
         """Commit as soon as the running units have finished; no further one starts before."""
+        self._close()
+        self._due.set()
+
+    def _close(self) -> None:
         for task in self.tasks:
             task.flush()
         self.gate.close()
-        self._due.set()
 
     async def run(self) -> None:
         """Commit whenever it is due, until cancelled. An error that ends the worker goes to `crash`."""
@@ -176,36 +170,43 @@ class Engine:
             try:
                 await self.commit()
             except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
-                self.over = True
-                self._crash(exc)
+                self._end(exc)
                 return
+
+    def _end(self, exc: BaseException) -> None:
+        """End the worker with an error. What is open has no effect; what was committed is in Kafka."""
+        if not self.over:
+            self.over = True
+            self._give_up()
+            self._crash(exc)
 
     # --- the commit
 
     @property
     def barrier_s(self) -> float:
         """Seconds that running units have to finish in, once a commit is due."""
-        return self._settings.transaction_timeout * BARRIER_SHARE
+        return self._barrier.bound_s
 
     @property
     def dirty(self) -> bool:
-        """Whether anything has finished since the last commit."""
-        return self._pace.finished > 0
+        """Whether anything has finished that is not committed."""
+        return self._in_flight is not None or self._pace.finished > 0
 
     async def commit(self) -> bool:
         """One commit, with everything that has finished. False when it failed and the work was rewound or dropped."""
         async with self._commit_lock:
             self._due.clear()
-            self._pace.stop()
             if not self.tasks or self.membership is None or self.over:
                 return False
-            self.gate.close()
-            if self.gate.running:
-                failpoint("K8b")
-            if not await self.gate.drained(self.barrier_s):
-                await self._abort(self._held_up())
+            if self._in_flight is not None:
+                await self._abort("its commit was cancelled")
                 return False
-            self._barriers_missed = 0
+            self._close()
+            self._end_interval()
+            held_up = await self._barrier.reached(self.tasks)
+            if held_up is not None:
+                await self._abort(held_up)
+                return False
             if self.before_commit is not None and not self.gate.single:
                 self.before_commit()
             if not self._pace.finished:
@@ -214,92 +215,72 @@ class Engine:
                 return True
             return await self._commit()
 
-    def _held_up(self) -> str:
-        """Who did not finish in time. Raises `BarrierHeld` when that has happened too often in a row."""
-        self._barriers_missed += 1
-        held = [
-            f"{worker.get_name()} at {unit}" for task in self.tasks for unit in task.running for worker in unit.workers
-        ]
-        who = ", ".join(held) or "an event that no agent takes"
-        why = f"not finished within {self.barrier_s:g} s of a commit being due: {who}"
-        if self._barriers_missed >= BARRIERS_MISSED_MAX:
-            raise BarrierHeld(
-                f"{BARRIERS_MISSED_MAX} times in a row {why}. Nothing of it was committed, the events run again at "
-                "the next start. Bound every wait in the agent below that time, or raise STREAMAPP_TRANSACTION_TIMEOUT."
-            )
-        return why
-
     async def _commit(self) -> bool:
+        """Seal what has finished and commit that, behind the barrier; meanwhile events go on, unless one at a time."""
         began = self._clock.monotonic()
-        offsets = self._offsets()
-        stores = {
-            Partition(self.changelogs[table], task.number): store
-            for task in self.tasks
-            for table, store in task.stores.items()
-            if store.overlay
-        }
-        assert self.membership is not None
-
-        def settle(written: Mapping[Partition, Written]) -> None:
-            if self.intents is not None:
-                self.intents.committed()
-            for task in self.tasks:
-                task.keep_time(self._at_end)
-            for changelog, store in stores.items():
-                store.commit(written[changelog].next_offset)
-            self.committed.update(offsets)
-
         try:
             failpoint("K2")
-            for changelog, store in stores.items():
-                topic, number = changelog
-                for key, value in store.changes():
-                    self.producer.append(topic, number, key, value)
-            await commit(self.producer, offsets, self.membership, settle)
+            sealed, count = self._seal()
+            if not self.gate.single:
+                self._open()
+            assert self.membership is not None
+            settle = partial(self._settle, sealed, count, began)
+            self.gate.hurried = True
+            await commit(self.producer, sealed.offsets, self.membership, settle)
         except ContentRefused as exc:
-            if self._replay.refused(exc, {at: offset for task in self.tasks for at, offset in task.offsets.items()}):
+            if self._replay.refused(exc, sealed.finished):
                 self.timers.give_up()
             await self._abort(str(exc))
             return False
         except TransactionAborted as exc:
             await self._abort(str(exc))
             return False
-        except InstanceFenced:
+        except InstanceFenced as exc:
             self.lose()
+            self._end(exc)
             raise
         except Fenced as exc:
             logger.warning("partitions lost: %s", exc)
             await self._drop()
             return False
-        self.commits.made(began)
-        self.count("commits")
-        self.count("events", self._pace.finished)
-        self._pace.reset()
-        self.timers.committed()
+        except asyncio.CancelledError:
+            if self._in_flight is not None:  # nothing goes on upon what is in doubt; the next commit aborts it
+                self._give_up()
+                self._due.set()
+            raise
+        except Exception as exc:
+            self._end(exc)
+            raise
+        finally:
+            self.gate.hurried = False
         failpoint("K12")
         if self.gate.single:
             self._replay.committed(self.committed)
-        self._open()
+            self._open()
         return True
 
-    def _at_end(self, partition: Partition) -> bool:
-        return self.consumer is not None and self.consumer.at_end(partition)
+    def _seal(self) -> tuple[Sealed, int]:
+        """Part what has finished from what will: the transaction, and how much is in it."""
+        if self.intents is not None:
+            self.intents.seal()
+        self.timers.seal()
+        self.commits.sealed()
+        count = self._pace.finished
+        self._pace.reset()
+        self._in_flight = Sealed(self.tasks, self.producer, self.changelogs, self.committed, self.consumer)
+        return self._in_flight, count
 
-    def _offsets(self) -> dict[Partition, int]:
-        """What to commit. A partition with nothing buffered is read up to its position, past control records."""
-        offsets: dict[Partition, int] = {}
-        for task in self.tasks:
-            for partition, finished in task.offsets.items():
-                offset = finished
-                if not task.buffered.get(partition) and self.consumer is not None:
-                    position = self.consumer.position(partition)
-                    offset = max(finished, position) if position is not None else finished
-                if offset != self.committed.get(partition):
-                    offsets[partition] = offset
-        if not offsets:  # a timer's transaction carries an owned offset again
-            partition, offset = next(iter(self.committed.items()))
-            offsets[partition] = offset
-        return offsets
+    def _settle(self, sealed: Sealed, count: int, began: float, written: Mapping[Partition, Written]) -> None:
+        """It is committed; what is open may still be lost."""
+        sealed.settle(written)
+        self.committed.update(sealed.offsets)
+        self._in_flight = None
+        if self.intents is not None:
+            self.intents.committed()
+        self.timers.committed()
+        self.commits.made(began)
+        self.count("commits")
+        self.count("events", count)
 
     async def commit_all(self) -> bool:
         """Commit everything that has finished, before the partitions are given up. No further event starts."""
@@ -355,6 +336,7 @@ class Engine:
     def rewind(self) -> None:
         """Forget what finished since the last commit and read on from the committed offsets."""
         self._give_up()
+        self._in_flight = None
         for task in self.tasks:
             for partition in task.offsets:
                 task.offsets[partition] = self.committed[partition]
@@ -367,6 +349,7 @@ class Engine:
         if self.intents is not None:
             self.intents.end()
         self._give_up()
+        self._in_flight = None
         self._replay.end()
         self.tasks = []
         self.owners = {}
@@ -376,6 +359,7 @@ class Engine:
     def _give_up(self) -> None:
         """Drop everything uncommitted, and stop the coroutines of the units that run."""
         self.gate.close()
+        self.producer.forget()
         for task in self.tasks:
             task.give_up()
             for store in task.stores.values():
@@ -383,7 +367,8 @@ class Engine:
         self.gate.reset()
         if self.intents is not None:
             self.intents.aborted()
+        self.timers.aborted()
         self._pace.reset()
-        self._pace.stop()
+        self._end_interval()
         self._due.clear()
         self.commits.settled()

@@ -103,3 +103,22 @@ class Environment(Protocol):
 
     async def create_topics(self, wanted_of: WantedTopics) -> Iterable[str]:
         """Create what does not exist of the topics `wanted_of` names; returns what was created. Alters nothing."""
+
+
+class Consumer(Protocol):
+    """What the engine needs of the consumer side."""
+
+    def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Read on from these offsets; what was fetched before and not yet handed out is dropped."""
+
+    def position(self, partition: Partition) -> int | None:
+        """The next offset to be fetched; control records and aborted ones are behind it."""
+
+    def at_end(self, partition: Partition) -> bool:
+        """Whether the last fetch found nothing more, so that what is still to come was appended after it."""
+
+    def answered(self, partition: Partition) -> int | None:
+        """A mark of the last fetch that was answered for the partition; another one for each answer."""
+
+    def end(self, partition: Partition) -> int | None:
+        """The high watermark as the last fetch saw it."""

@@ -1,5 +1,5 @@
 cdef class Gate:
-    cdef public bint is_open, single
+    cdef public bint is_open, single, hurried
     cdef public int running
     cdef public object _drained, _opened
 

@@ -12,6 +12,8 @@ class Gate:
         self.is_open = False
         #: One unit a commit: the first that enters closes the gate behind it.
         self.single = False
+        #: A commit is in flight: whoever runs one event after the other gives the event loop its turns more often.
+        self.hurried = False
         self.running = 0
         self._drained: asyncio.Future[None] | None = None
         self._opened = asyncio.Event()

@@ -43,7 +43,7 @@ class HeldUpserts:
         while True:
             await self._clock.sleep(_TICK_S)
             if self._due():
-                self._engine.request_commit()
+                self._engine.commit_due()
 
     def send_due(self) -> None:
         """Add what is due to the open transaction. Nothing of any task runs."""

@@ -66,21 +66,27 @@ class Intents:
     @property
     def idle(self) -> bool:
         """Whether nothing is owed."""
-        return not any(line.waiting or line.removing for line in self._lines)
+        return not any(line.waiting or line.removing or line.removed for line in self._lines)
+
+    def seal(self) -> None:
+        """What was wanted and done so far goes with the transaction that is sealed; the stores still show it."""
+        for line in self._lines:
+            line.fresh = ordered(line.store.changes()) if line.store.overlay else []
+            line.removed, line.removing = line.removing, []
 
     def committed(self) -> None:
-        """The transaction is committed, and the stores still show what was in it."""
+        """What is in flight is committed."""
         for line in self._lines:
-            line.removing.clear()
-            if line.store.overlay:
-                line.add(ordered(line.store.changes()))
+            line.removed = []
+            fresh, line.fresh = line.fresh, []
+            line.add(fresh)
             line.make_room()
 
     def aborted(self) -> None:
-        """The transaction is gone, and the removals in it."""
+        """Everything since the last commit is gone, and the removals in it."""
         for line in self._lines:
-            line.waiting.extendleft(reversed(line.removing))
-            line.removing.clear()
+            line.waiting.extendleft(reversed(line.removed + line.removing))
+            line.removed, line.removing, line.fresh = [], [], []
             line.work()
 
     def end(self) -> None:
@@ -114,8 +120,11 @@ class Line:
         self._task = task
         self.store = task.stores[TABLE]
         self.waiting: deque[Intent] = deque()
-        #: Run, with the removal in the open transaction.
+        #: Run, with the removal in the open transaction, and in the one in flight.
         self.removing: list[Intent] = []
+        self.removed: list[Intent] = []
+        #: What the one in flight brings.
+        self.fresh: list[Intent] = []
         self._work: asyncio.Task[None] | None = None
 
     def add(self, fresh: list[Intent]) -> None:

@@ -2,6 +2,7 @@ cimport cython
 
 from streamapp.arming cimport Arming
 from streamapp.driver.delivery cimport Delivery
+from streamapp.driver.gate cimport Gate
 from streamapp.driver.hand cimport Hand
 from streamapp.driver.inbox cimport Inbox
 from streamapp.driver.mailbox cimport Mailbox
@@ -16,8 +17,10 @@ cdef class Iteration:
     cdef Inbox _inbox
     cdef Mailbox _mailbox
     cdef Unit _unit
+    cdef Gate _gate
     cdef int _turn
 
+    cdef bint _is_hurried(self) except -1
     cdef bint _admitted(self, Unit unit, Delivery delivery) except -1
     @cython.locals(hand=Hand)
     cdef _begin(self, Unit unit, Delivery delivery)

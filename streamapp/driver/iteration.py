@@ -12,6 +12,7 @@ from typing import Any, Self
 from streamapp import failpoints
 from streamapp.arming import ARMED
 from streamapp.driver.delivery import Delivery
+from streamapp.driver.gate import Gate
 from streamapp.driver.hand import Hand
 from streamapp.driver.inbox import Inbox
 from streamapp.driver.mailbox import Mailbox
@@ -20,12 +21,14 @@ from streamapp.errors import RecordError
 
 #: Events between two turns of the event loop, so that a long backlog starves nobody.
 _TURN_EVERY = 256
+#: And while a commit is in flight, which needs some twenty turns for the answers to its requests.
+_TURN_OFTEN = 16
 
 
 class Iteration:
     """One iteration of a stream's events, by one coroutine; one that is abandoned leaves nothing to do."""
 
-    __slots__ = ("_hand", "_inbox", "_mailbox", "_stream", "_turn", "_unit", "_worker")
+    __slots__ = ("_gate", "_hand", "_inbox", "_mailbox", "_stream", "_turn", "_unit", "_worker")
 
     def __init__(self, stream: Any, mailbox: Mailbox) -> None:
         self._stream = stream
@@ -35,6 +38,8 @@ class Iteration:
         self._worker: Any = None
         self._unit: Unit | None = None
         self._turn = 0
+        #: Of the task that the last event is of.
+        self._gate: Gate | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -55,7 +60,7 @@ class Iteration:
                     await mailbox.wait()
                     continue
                 self._turn += 1
-                if self._turn > _TURN_EVERY:
+                if self._turn > _TURN_OFTEN and (self._turn > _TURN_EVERY or self._is_hurried()):
                     self._turn = 0
                     self._put_away()
                     await asyncio.sleep(0)
@@ -74,6 +79,9 @@ class Iteration:
         self._hand.delivery = None
         set_current(None)
 
+    def _is_hurried(self) -> bool:
+        return self._gate is not None and self._gate.hurried
+
     def _admitted(self, unit: Unit, delivery: Delivery) -> bool:
         """Whether the event is to run. If not, its delivery is over: a repeat, or a conflict."""
         try:
@@ -87,6 +95,7 @@ class Iteration:
 
     def _begin(self, unit: Unit, delivery: Delivery) -> None:
         self._unit = unit
+        self._gate = unit.task.gate
         set_current(delivery)
         unit.workers.append(self._worker)
         hand = self._hand

@@ -5,3 +5,4 @@ cdef class Pace:
     cdef long _events_max, _bytes_max
 
     cpdef bint is_due(self, long byte_count)
+    cpdef bint is_full(self, long byte_count)

@@ -10,12 +10,12 @@ _NEVER = float("inf")
 
 
 class Pace:
-    """Counts what has finished since the last commit. `monotonic` is the clock's; limits as the settings have them."""
+    """Counts what has finished since the last seal. `monotonic` is the clock's; limits as the settings have them."""
 
     def __init__(
         self, monotonic: Callable[[], float], interval_s: float, events_max: int | None, bytes_max: int
     ) -> None:
-        #: Units finished since the last commit.
+        #: Units finished since the last seal.
         self.finished = 0
         self._monotonic = monotonic
         self._interval_s = interval_s
@@ -43,9 +43,13 @@ class Pace:
     def is_due(self, byte_count: int) -> bool:
         """One more unit has finished, and so many bytes wait: whether to commit now."""
         self.finished += 1
-        if byte_count >= self._bytes_max or (self._events_max and self.finished >= self._events_max):
+        if self.is_full(byte_count):
             return True
         return not self.finished % _CLOCK_EVERY and self._monotonic() >= self._due_at
+
+    def is_full(self, byte_count: int) -> bool:
+        """Whether as much has finished as one transaction may hold."""
+        return byte_count >= self._bytes_max or bool(self._events_max and self.finished >= self._events_max)
 
     def stop(self) -> None:
         """A commit begins, or there is nothing to commit any more."""
@@ -53,5 +57,5 @@ class Pace:
         self._stopped_at = self._monotonic()
 
     def reset(self) -> None:
-        """What had finished is committed, or given up."""
+        """What had finished is sealed, or given up."""
         self.finished = 0

@@ -21,6 +21,9 @@ from streamapp.driver.topic import Topic
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, event_at_hand, given_up, set_current
 from streamapp.errors import ConfigurationError, RecordError
 
+#: Turns of the event loop between two batches while a commit is in flight: it needs some twenty of them.
+_TURNS = 8
+
 
 class Stream(FaustStream):
     """See the module."""
@@ -151,6 +154,9 @@ class Stream(FaustStream):
                 self._set_current(deliveries[-1])
                 yield batch
             self._done(unit, worker)
+            if unit.task.gate.hurried:
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
 
     async def _processed(self, deliveries: list[Any]) -> list[tuple[Any, Any]]:
         """Those of a batch with their values, without those that a filter skips."""

@@ -15,7 +15,7 @@ cdef class Task:
     cdef public dict _running
     cdef int _singles
     cdef bint _flushing, _stopped
-    cdef public Gate _gate
+    cdef public Gate gate
     cdef object _work
     cdef object __weakref__
 

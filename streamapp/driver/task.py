@@ -74,7 +74,7 @@ class Task:
         self._singles = 0
         self._flushing = False
         self._stopped = False
-        self._gate = gate
+        self.gate = gate
         self._work = work
 
     def __len__(self) -> int:
@@ -116,7 +116,7 @@ class Task:
 
     def advance(self) -> None:
         """Start what may start: nothing behind a closed gate, and no second event of one lane."""
-        buffer, gate = self._buffer, self._gate
+        buffer, gate = self._buffer, self.gate
         while buffer and gate.is_open and not self.held and not self._stopped:
             record = buffer[0]
             route = self.routes[record.topic]
@@ -151,8 +151,8 @@ class Task:
     def _start(self, lane: int, route: Route, records: list[Record]) -> None:
         unit = Unit(self, records, lane)
         self._running[lane] = unit
-        self._gate.enter()
-        refusal = self._work.refusal(records[0]) if self._gate.single else None
+        self.gate.enter()
+        refusal = self._work.refusal(records[0]) if self.gate.single else None
         try:
             if refusal is not None:
                 raise refusal
@@ -170,7 +170,7 @@ class Task:
             self.append_times[partition] = last.timestamp
         self._work.finished(unit)
         del self._running[unit.lane]
-        self._gate.leave()
+        self.gate.leave()
         self.advance()
 
     def retry(self, unit: Unit) -> None:
@@ -178,22 +178,22 @@ class Task:
         unit.give_up()
         self.push_back(unit.records)
         del self._running[unit.lane]
-        self._gate.leave()
+        self.gate.leave()
         self.advance()
 
-    def keep_time(self, at_end: Callable[[Partition], bool]) -> None:
-        """Tell the stores how far append time has come; those with a retention let go of what is older.
+    def append_time(self, at_end: Callable[[Partition], bool]) -> tuple[int, int] | None:
+        """How far append time has come: the newest of what has finished, and the oldest still to come, in seconds.
 
-        A partition that lags behind holds it back: what it is still to bring must find its marks.
+        Stores with a retention let go of what is older. A partition that lags behind holds it back: what it is still
+        to bring must find its marks. None: nothing has finished yet.
         """
         if not self.append_times:
-            return
+            return None
         newest = oldest = max(self.append_times.values())
         for partition in self.offsets:
             if self.buffered.get(partition) or not at_end(partition):
                 oldest = min(oldest, self.append_times.get(partition, 0))
-        for store in self.stores.values():
-            store.advance(newest // 1000, oldest // 1000)
+        return newest // 1000, oldest // 1000
 
     @property
     def is_quiet(self) -> bool:
@@ -215,4 +215,5 @@ class Task:
         for unit in self._running.values():
             unit.give_up()
         self._running.clear()
+        self.append_times.clear()  # of events that never happened; until others finish, nothing is let go
         self._forget()

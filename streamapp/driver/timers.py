@@ -20,8 +20,9 @@ class Timers:
         self._runs_ended = asyncio.Event()
         self._runs_ended.set()
         self._leaving = False
-        #: Runs whose sends are in the open transaction, and those of an aborted one, which go with a later one.
+        #: Runs whose sends are in the open transaction, in the one in flight, and of an aborted one, which go again.
         self._open: list[Unit] = []
+        self._sealed: list[Unit] = []
         self._again: list[Unit] = []
 
     def begin(self) -> bool:
@@ -58,18 +59,25 @@ class Timers:
             async with asyncio.timeout(timeout_s):
                 await self._runs_ended.wait()
 
+    def seal(self) -> None:
+        """What was sent so far goes with the transaction that is sealed."""
+        self._sealed, self._open = self._open, []
+
     def committed(self) -> None:
-        """What is in the open transaction is committed."""
-        self._open.clear()
+        """What is in flight is committed."""
+        self._sealed = []
 
     def give_up(self) -> None:
-        """The broker refused what is in the open transaction, and would again."""
-        self._open.clear()
+        """The broker refused what is in flight, and would again."""
+        self._sealed = []
+
+    def aborted(self) -> None:
+        """Nothing of what was sent since the last commit is: it goes with the next transaction."""
+        self._again = self._sealed + self._open + self._again
+        self._sealed, self._open = [], []
 
     def send_again(self) -> None:
         """A transaction begins: the sends of one that was aborted go with it; one run's while units run alone."""
-        self._again = self._open + self._again
-        self._open = []
         while self._again and not (self._gate.single and self._open):
             unit = self._again.pop(0)
             self._open.append(unit)

@@ -49,7 +49,8 @@ TRIALS: dict[str, Trial] = {
         Point("K9", "the first commit, of everything that lay there", nth=(1, 1)), Way.RESTART, "2 dead letters"
     ),
     "M26": Trial(_K3, Way.ZOMBIE, "audit FAIL|the zombie committed"),
-    "M27": Trial(_K9, Way.EMPTY, "audit FAIL"),
+    # Whether the audit sees it depends on whether a row that was left out is used again; the disk lacks it anyhow.
+    "M27": Trial(_K9, Way.EMPTY, "audit FAIL|disk .* changelog"),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import faust
 import pytest
 
-from streamapp.driver.engine import BARRIERS_MISSED_MAX, BarrierHeld
+from streamapp.driver.barrier import BARRIERS_MISSED_MAX, BarrierHeld
 from streamapp.driver.unit import UnitMisuse
 from streamapp.errors import TransactionAborted
 

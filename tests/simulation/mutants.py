@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ from streamapp.eos.protocol import (
 )
 from streamapp.eos.transaction import Event, State
 from streamapp.errors import TransactionAborted
+from streamapp.state import Partition as StorePartition
+from streamapp.state import Unit as StoreUnit
 from streamapp.testing.cluster import MemoryCluster
 from streamapp.testing.consumer import MemoryConsumer
 from streamapp.types import Partition
@@ -249,30 +252,94 @@ def written_to_disk_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 @mutant
 def the_overlay_survives_an_abort(patch: pytest.MonkeyPatch) -> None:
     """Marks of events that were undone are still seen, so these events have no effect when they run again."""
-    commit = Worker._commit
 
-    async def kept(self: Worker) -> None:
-        overlay = self.overlay
-        await commit(self)
-        if self.positions and overlay and not self.overlay and self.positions == self.rewind:
-            for number, changes in overlay.items():
-                self.disk.values.setdefault(number, {}).update(changes)
+    def kept(self: StorePartition) -> None:
+        self.overlay, self._sealed = {**self._sealed, **self.overlay}, {}
 
-    patch.setattr(Worker, "_commit", kept)
+    patch.setattr(StorePartition, "abort", kept)
 
 
 @mutant
 def no_rewind_after_an_abort(patch: pytest.MonkeyPatch) -> None:
     """Goes on reading where it was."""
-    commit = Worker._commit
+    undo = Worker._undo
 
-    async def onward(self: Worker) -> None:
+    async def onward(self: Worker, why: str) -> None:
         positions = dict(self.positions)
-        await commit(self)
-        if self.positions:
-            self.positions = positions
+        await undo(self, why)
+        self.positions = positions
 
-    patch.setattr(Worker, "_commit", onward)
+    patch.setattr(Worker, "_undo", onward)
+
+
+@mutant
+def the_next_ones_records_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
+    """What was sent while the aborted transaction was in flight stays, and goes with the one that does it again."""
+
+    def kept(self: Producer) -> None:
+        self._sealed = None
+
+    patch.setattr(Producer, "forget", kept)
+
+
+@mutant
+def the_next_ones_rows_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
+    """What was written on the aborted transaction's rows stays."""
+
+    def kept(self: StorePartition) -> None:
+        self._sealed = {}
+
+    patch.setattr(StorePartition, "abort", kept)
+
+
+@mutant
+def reads_miss_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
+    """The next transaction's units see what is committed, and not what is about to be."""
+
+    def blind(self: StorePartition) -> StoreUnit:
+        return StoreUnit(self, self.overlay, self._storage.get)
+
+    patch.setattr(StorePartition, "begin", blind)
+
+
+@mutant
+def sealed_too_late(patch: pytest.MonkeyPatch) -> None:
+    """The next transaction has begun when the batches are parted: its first outputs go with offsets below them."""
+    seal, produce = Producer.seal, Producer.produce
+
+    async def late(self: Producer) -> Any:
+        await asyncio.sleep(0.05)
+        seal(self)
+        return await produce(self)
+
+    patch.setattr(Producer, "seal", lambda self: None)
+    patch.setattr(Producer, "produce", late)
+
+
+@mutant
+def the_offsets_of_the_end(patch: pytest.MonkeyPatch) -> None:
+    """The offsets are those of the time when they are sent: of inputs whose outputs are not in the transaction."""
+    fly = Worker._fly
+
+    async def late(self: Worker, sealed: Any, membership: Membership) -> None:
+        sealed.offsets = self.positions
+        await fly(self, sealed, membership)
+
+    patch.setattr(Worker, "_fly", late)
+
+
+@mutant
+def settled_after_the_next_one_was_produced(patch: pytest.MonkeyPatch) -> None:
+    """The disk gets a transaction when the next one is on its way, which has no place of its own until then."""
+    waiting: dict[Any, Any] = {}
+
+    async def later(producer: Any, written: Any, settle: Any) -> None:
+        await producer.end()
+        before, waiting[producer] = waiting.get(producer), (settle, written)
+        if before is not None:
+            before[0](before[1])
+
+    patch.setattr(eos_commit, "_end", later)
 
 
 @mutant

@@ -4,6 +4,9 @@ Each input is an id and a key; it makes two outputs that carry the key's running
 State is on a disk of its own a worker, restored from the changelog. Some seeds have an inbox (a mark of the id is
 state too, and an id that comes twice has no effect), others none: an inbox would hide work done twice. So one lost,
 repeated or torn transaction shows in the outputs, in the numbers or in the changelog.
+
+While a transaction is in flight the next one's inputs are processed on what it has sealed, so whatever happens to it
+happens with the next one half done.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from streamapp.driver.sealed import Sealed
 from streamapp.eos import commit as eos_commit
 from streamapp.eos import recovery
 from streamapp.eos.cluster import NoAnswer
@@ -22,6 +26,8 @@ from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.transaction import State
 from streamapp.errors import Fenced, InstanceFenced, TransactionAborted, Unavailable
+from streamapp.state import Identity, MemoryState
+from streamapp.state import Partition as StorePartition
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.clock import VirtualClock
 from streamapp.testing.cluster import MemoryCluster
@@ -30,7 +36,7 @@ from streamapp.testing.faults import Fate, Rates, SeededFaults
 from streamapp.testing.loop import Process, VirtualLoop, run
 from streamapp.types import Partition
 
-INPUT, OUTPUT, CHANGELOG, GROUP = "input", "output", "changelog", "group"
+INPUT, OUTPUT, CHANGELOG, GROUP, STATE = "input", "output", "changelog", "group", "state"
 #: A second input that only a newer version of the service reads. Nothing is sent to it: it is there to be assigned.
 LATER = "later"
 PARTITIONS = 3
@@ -49,20 +55,29 @@ class Violation(AssertionError):
 
 
 class Disk:
-    """A worker's directory: values and checkpoint of each changelog partition, written in one step."""
+    """A worker's directory: the partitions of its state, values and checkpoint written in one step."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.values: dict[int, dict[bytes, bytes]] = {}
-        self.checkpoints: dict[int, int] = {}
+        self._state = MemoryState()
+        self.partitions: dict[int, StorePartition] = {}
 
-    def write(self, number: int, changes: Mapping[bytes, bytes], checkpoint: int) -> None:
-        self.values.setdefault(number, {}).update(changes)
-        self.checkpoints[number] = checkpoint
+    def open(self) -> None:
+        """A process begins on it; the one before is dead."""
+        self._state.close()
+        self.partitions.clear()
+
+    def partition(self, number: int) -> StorePartition:
+        if number not in self.partitions:
+            self.partitions[number] = self._state.open_partition(Identity(GROUP, STATE, number, CHANGELOG))
+        return self.partitions[number]
 
     def wipe(self, number: int) -> None:
-        self.values.pop(number, None)
-        self.checkpoints.pop(number, None)
+        self.partitions.pop(number).close()
+        self._state.wipe(STATE, number)
+
+    def stored(self, number: int) -> dict[bytes, bytes]:
+        return dict(self.partition(number).committed.items())
 
 
 class ChangelogReader:
@@ -82,7 +97,7 @@ class ChangelogReader:
             return 0
         for partition, part in found.items():
             changes = {record.key: record.value for record in part.records}
-            self._disk.write(partition.number, changes, part.position)  # type: ignore[arg-type]
+            self._disk.partition(partition.number).restore(changes.items(), part.position)  # type: ignore[arg-type]
             self._positions[partition] = part.position
         return sum(len(part.records) for part in found.values())
 
@@ -104,7 +119,9 @@ class Worker:
         #: Next offset to read, and to rewind to, of what is owned.
         self.positions: dict[Partition, int] = {}
         self.rewind: dict[Partition, int] = {}
-        self.overlay: dict[int, dict[bytes, bytes]] = {}
+        #: Counts what was given up: who began before it goes on with nothing.
+        self.attempt = 0
+        self.in_flight: asyncio.Task[None] | None = None
         self.instance_id = instance_id
         self._plan = schedule.plan
         self._schedule = schedule
@@ -119,6 +136,7 @@ class Worker:
         )
 
     async def run(self) -> None:
+        self.disk.open()
         try:
             await self.producer.start()
             for topic in (OUTPUT, CHANGELOG):
@@ -132,7 +150,8 @@ class Worker:
                 instance_id=self.instance_id,
                 session_timeout_s=SESSION_TIMEOUT_S,
             )
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as self._group:
+                group = self._group
                 group.create_task(consumer.run(), name="consumer")
                 group.create_task(self._work(), name="work")
         except* InstanceFenced:
@@ -143,7 +162,9 @@ class Worker:
     async def assigned(self, partitions: Collection[Partition], membership: Membership) -> None:
         if not {partition.topic for partition in partitions} <= set(self.topics):
             raise Violation(f"{self.topics} are read, and {partitions} were assigned")
-        changelogs = {Partition(CHANGELOG, part.number): self.disk.checkpoints.get(part.number) for part in partitions}
+        changelogs = {
+            Partition(CHANGELOG, part.number): self.disk.partition(part.number).checkpoint for part in partitions
+        }
         offsets = await recovery.stable_offsets(self.cluster, GROUP, partitions, clock=self.clock)
         plans = await recovery.restore_plans(self.cluster, changelogs, clock=self.clock)
         for changelog, plan in plans.items():
@@ -158,14 +179,17 @@ class Worker:
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
         async with self._turn:
+            await self._landed()
             if self.positions != self.rewind:
-                await self._commit()
+                self._commit()
+                await self._landed()
             self._drop()
 
     async def lost(self, partitions: Collection[Partition]) -> None:
         if not partitions:
             self._outcomes["asked for another assignment"] += 1
         async with self._turn:
+            await self._landed()
             self._drop()
             if self.producer.state is not State.FENCED:  # the work, which ends the process, found it out first
                 await self.producer.confirm()
@@ -183,47 +207,74 @@ class Worker:
                 continue
             async with self._turn:
                 if wanted == self.positions:
-                    self._process({partition: (part.records, part.position) for partition, part in found.items()})
-                    if self.positions != self.rewind:
-                        await self.clock.sleep(self._plan.work_s)
-                        if self._chance(self._plan.agent_failures):
+                    await self._process({partition: (part.records, part.position) for partition, part in found.items()})
+                    if self._chance(self._plan.agent_failures):
+                        await self._landed()
+                        if self.positions != self.rewind:
                             await self._undo("agent failed")
-                        else:
-                            await self._commit()
+                    if self.in_flight is None or self.in_flight.done() or self._chance(0.5):  # else it grows
+                        await self._landed()
+                        if self.positions != self.rewind:
+                            self._commit()
 
-    def _process(self, found: Mapping[Partition, tuple]) -> None:  # type: ignore[type-arg]
+    async def _process(self, found: Mapping[Partition, tuple]) -> None:  # type: ignore[type-arg]
+        """Some time passes in the middle of it, in which what is in flight may fail, and this with it."""
+        attempt = self.attempt
         for partition, (records, position) in found.items():
-            overlay = self.overlay.setdefault(partition.number, {})
-            stored = self.disk.values.get(partition.number, {})
             for record in records:
-                name, key = record.value, record.key
-                if self._plan.inbox:
-                    if name in overlay or name in stored:
-                        continue
-                    overlay[name] = b"seen"
-                number = int(overlay.get(key) or stored.get(key) or b"0") + 1
-                overlay[key] = b"%d" % number
-                for leg in range(2):
-                    value = b"%s:%d:%d" % (name, leg, number)
-                    self.producer.append(OUTPUT, (number + leg) % PARTITIONS, name, value)
+                self._process_one(partition.number, record.key, record.value)
             if records:
                 self.positions[partition] = position
+                await self.clock.sleep(self._plan.work_s)
+                if self.attempt != attempt:
+                    return
 
-    async def _commit(self) -> None:
+    def _process_one(self, number: int, key: bytes, name: bytes) -> None:
+        rows = self.disk.partition(number).begin()
+        if self._plan.inbox:
+            if rows.contains(name):
+                return
+            rows.set(name, b"seen")
+        count = int(rows.get(key) or b"0") + 1
+        rows.set(key, b"%d" % count)
+        rows.merge()
+        for leg in range(2):
+            self.producer.append(OUTPUT, (count + leg) % PARTITIONS, name, b"%s:%d:%d" % (name, leg, count))
+
+    def _commit(self) -> None:
+        """Seal what there is, and let it fly."""
         assert self.membership is not None
-        for number, changes in self.overlay.items():
-            for key, value in changes.items():
-                self.producer.append(CHANGELOG, number, key, value)
-        moved = {part: offset for part, offset in self.positions.items() if offset != self.rewind[part]}
+        sealed = Sealed(
+            [Slice(self, number) for number in sorted({partition.number for partition in self.positions})],  # type: ignore[misc]
+            self.producer,
+            {STATE: CHANGELOG},
+            self.rewind,
+            None,
+        )
+        self.in_flight = self._group.create_task(self._fly(sealed, self.membership), name="commit")
+
+    async def _landed(self) -> None:
+        """Wait for what is in flight; whoever asks is told of its end, too."""
+        if self.in_flight is not None:
+            await asyncio.shield(self.in_flight)
+
+    async def _fly(self, sealed: Sealed, membership: Membership) -> None:
         bound_s = self._random.random() if self._chance(self._plan.impatience) else None
+        settled = False
+
+        def settle(written: Mapping[Partition, Written]) -> None:
+            nonlocal settled
+            settled = True
+            self._settle(sealed, written)
+
         try:
             async with asyncio.timeout(bound_s):
-                await eos_commit.commit(self.producer, moved, self.membership, self._settle)
+                await eos_commit.commit(self.producer, sealed.offsets, membership, settle)
             self._outcomes["committed"] += 1
         except TimeoutError:
             if self.producer.state is State.COMMITTING:
                 raise Unavailable("the outcome is in doubt and nobody answers: the next start will see it") from None
-            if self.positions != self.rewind:
+            if not settled:
                 await self._undo("interrupted")
         except TransactionAborted:
             await self._undo("aborted")
@@ -237,21 +288,40 @@ class Worker:
         return not self._schedule.healed and self._random.random() < probability
 
     async def _undo(self, why: str) -> None:
-        """Give up what is open and go back to what is committed."""
+        """Give up what is in flight and what is open, and go back to what is committed."""
         self._outcomes[why] += 1
-        self.positions = dict(self.rewind)
-        self.overlay = {}
+        self._outcomes[f"{why}, the next one half done"] += any(it.changes() for it in self.disk.partitions.values())
         await self.producer.abort()
+        self.positions = dict(self.rewind)
+        self._give_up()
 
-    def _settle(self, written: Mapping[Partition, Written]) -> None:
-        for number, changes in self.overlay.items():
-            if changes:
-                self.disk.write(number, changes, written[Partition(CHANGELOG, number)].next_offset)
-        self.overlay = {}
-        self.rewind = dict(self.positions)
+    def _settle(self, sealed: Sealed, written: Mapping[Partition, Written]) -> None:
+        sealed.settle(written)
+        self.rewind.update(sealed.offsets)
+        self._outcomes["settled, the next one half done"] += any(it.changes() for it in self.disk.partitions.values())
+
+    def _give_up(self) -> None:
+        self.attempt += 1
+        self.producer.forget()
+        for partition in self.disk.partitions.values():
+            partition.abort()
 
     def _drop(self) -> None:
-        self.positions, self.rewind, self.overlay = {}, {}, {}
+        self.positions, self.rewind = {}, {}
+        self._give_up()
+
+
+class Slice:
+    """What `Sealed` wants of a task: one number of what a worker owns."""
+
+    def __init__(self, worker: Worker, number: int) -> None:
+        self.number = number
+        self.offsets = {at: offset for at, offset in worker.positions.items() if at.number == number}
+        self.stores = {STATE: worker.disk.partition(number)}
+        self.buffered: dict[Partition, int] = {}
+
+    def append_time(self, at_end: object) -> None:
+        """No retention."""
 
 
 class Plan(NamedTuple):
@@ -519,7 +589,7 @@ class Schedule:
         """Who owns a partition in the end has its whole state on disk."""
         for name, seat in self.seats.items():
             if Partition(INPUT, number) in seat.worker.positions:
-                stored = seat.worker.disk.values.get(number, {})
+                stored = seat.worker.disk.stored(number)
                 if stored != state:
                     raise Violation(f"the disk of {name} for {number} is {_difference(stored, state)}")
 

@@ -37,8 +37,8 @@ def finish(task: Task, partition: Partition, appended_s: int) -> None:
     record = Record(partition.topic, partition.number, task.offsets[partition], appended_s * 1000, None, None)
     unit = Unit(task, [record])
     task._running[0] = unit
-    task._gate.open()
-    task._gate.enter()
+    task.gate.open()
+    task.gate.enter()
     rows = unit.store(task.stores["inbox"])
     rows.set(b"%s-%d" % (partition.topic.encode(), appended_s), b"mark")
     rows.merge()
@@ -47,8 +47,10 @@ def finish(task: Task, partition: Partition, appended_s: int) -> None:
 
 def commit(task: Task, *lagging: Partition) -> set[bytes]:
     """Commit, while these partitions have more to be fetched. Returns the marks that are left."""
-    task.keep_time(lambda partition: partition not in lagging)
     store = task.stores["inbox"]
+    time = task.append_time(lambda partition: partition not in lagging)
+    if time is not None:
+        store.advance(*time)
     store.commit((store.checkpoint or 0) + 1)
     return {key for key, _ in store.committed.items()}
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streamapp.driver.delivery import Delivery
+from streamapp.driver.gate import Gate
 from streamapp.driver.hand import Hand
 from streamapp.driver.inbox import Inbox, Rule
 from streamapp.driver.iteration import Iteration
@@ -20,6 +21,8 @@ from streamapp.errors import StoreError
 class Ended:
     """Stands for a task whose store refuses what a unit wrote."""
 
+    gate = Gate()
+
     def finish(self, unit: Unit) -> None:
         unit.live = False
         raise StoreError("the disk is full")
@@ -27,6 +30,8 @@ class Ended:
 
 class Done:
     """Stands for a task that takes what a unit wrote."""
+
+    gate = Gate()
 
     def finish(self, unit: Unit) -> None:
         unit.live = False

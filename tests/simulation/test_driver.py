@@ -1,0 +1,182 @@
+"""The whole driver under seeded faults, and what is wrong with a driver in which one thing is done wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import driver
+
+from streamapp.driver.engine import Engine
+from streamapp.driver.intents import Intents
+from streamapp.driver.sealed import Sealed
+from streamapp.driver.timers import Timers
+from streamapp.eos.producer import Producer
+from streamapp.state import Partition as StorePartition
+from streamapp.state import Unit as StoreUnit
+
+SEEDS = int(os.environ.get("DRIVER_SEEDS", "100"))
+ONLY = os.environ.get("SEED")
+CAUGHT_WITHIN = 100
+
+Mutant = Callable[[pytest.MonkeyPatch], None]
+
+
+@pytest.fixture(autouse=True)
+def _planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    driver.plant(tmp_path, monkeypatch)
+    if not ONLY:
+        logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+    sys.modules.pop(driver.MODULE, None)
+
+
+def _one(seed: int, patch: pytest.MonkeyPatch) -> Counter[str]:
+    try:
+        return driver.run(seed, patch)
+    except Exception as exc:
+        repeat = f"SEED={seed} .venv/bin/python -m pytest tests/simulation/test_driver.py -k everything_happens_once"
+        raise AssertionError(f"seed {seed}: {exc}\nRepeat it with: {repeat}") from exc
+
+
+@pytest.mark.timeout(300)
+def test_everything_happens_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: Counter[str] = Counter()
+    for seed in [int(ONLY)] if ONLY else range(SEEDS):
+        happened.update(_one(seed, monkeypatch))
+    if not ONLY:
+        wanted = ("rebalances", "crashes", "aborts", "produce: MESSAGE_TOO_LARGE", "end_transaction: answer lost")
+        assert not [what for what in wanted if happened[what] < SEEDS / 50]
+
+
+def the_next_ones_records_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
+    def kept(self: Producer) -> None:
+        self._sealed = None
+
+    patch.setattr(Producer, "forget", kept)
+
+
+def the_next_ones_rows_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
+    def kept(self: StorePartition) -> None:
+        self._sealed = {}
+
+    patch.setattr(StorePartition, "abort", kept)
+
+
+def reads_miss_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
+    def blind(self: StorePartition) -> StoreUnit:
+        return StoreUnit(self, self.overlay, self._storage.get)
+
+    patch.setattr(StorePartition, "begin", blind)
+
+
+def ranges_miss_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(StorePartition, "layers", lambda self, start, stop: self._storage.layers(start, stop))
+
+
+def settled_after_the_next_one_was_sealed(patch: pytest.MonkeyPatch) -> None:
+    """Were that possible: without the guard of `seal`, what is in flight would be overwritten."""
+    settle, seal = Engine._settle, Engine._seal
+    waiting: list[Any] = []
+
+    def later(self: Engine, *args: Any) -> None:
+        waiting.append((self, args))
+        self._in_flight = None
+
+    def before(self: Engine) -> Any:
+        sealed = seal(self)
+        while waiting:
+            of, args = waiting.pop()
+            settle(of, *args)
+        return sealed
+
+    patch.setattr(Engine, "_settle", later)
+    patch.setattr(Engine, "_seal", before)
+
+
+def offsets_of_the_end(patch: pytest.MonkeyPatch) -> None:
+    """The offsets that are sent are those of the events that have finished by then."""
+    whole = Sealed.__init__
+
+    def live(self: Sealed, tasks: Any, *rest: Any) -> None:
+        whole(self, tasks, *rest)
+        (task, *_) = tasks
+        self.offsets = task.offsets
+
+    patch.setattr(Sealed, "__init__", live)
+
+
+def timers_runs_of_the_next_one_are_taken_for_committed(patch: pytest.MonkeyPatch) -> None:
+    def all_of_them(self: Timers) -> None:
+        self._sealed, self._open = [], []
+
+    patch.setattr(Timers, "committed", all_of_them)
+
+
+def timers_runs_in_flight_are_lost_by_an_abort(patch: pytest.MonkeyPatch) -> None:
+    def open_ones(self: Timers) -> None:
+        self._again = self._open + self._again
+        self._sealed, self._open = [], []
+
+    patch.setattr(Timers, "aborted", open_ones)
+
+
+def intents_in_flight_are_lost_by_the_next_seal(patch: pytest.MonkeyPatch) -> None:
+    """Only what the store shows at the settling is run: by then it is the next one's."""
+    from streamapp.delivery.after_commit import ordered
+
+    def shown(self: Intents) -> None:
+        for line in self._lines:
+            line.removed, line.fresh = [], []
+            line.add(ordered(line.store.changes()))
+
+    patch.setattr(Intents, "committed", shown)
+
+
+def marks_looked_up_ahead_are_believed_beyond_a_seal(patch: pytest.MonkeyPatch) -> None:
+    """What was not there when it was looked up has been sealed since, and is no longer in the overlay."""
+    seal = StorePartition.seal
+
+    def unchanged(self: StorePartition) -> Any:
+        before = self.version
+        changes = seal(self)
+        self.version = before
+        return changes
+
+    patch.setattr(StorePartition, "seal", unchanged)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    the_next_ones_records_survive_an_abort,
+    the_next_ones_rows_survive_an_abort,
+    reads_miss_what_is_in_flight,
+    ranges_miss_what_is_in_flight,
+    settled_after_the_next_one_was_sealed,
+    offsets_of_the_end,
+    timers_runs_of_the_next_one_are_taken_for_committed,
+    timers_runs_in_flight_are_lost_by_an_abort,
+    intents_in_flight_are_lost_by_the_next_seal,
+    marks_looked_up_ahead_are_believed_beyond_a_seal,
+)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_driver_with_a_mistake_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant(monkeypatch)
+    for seed in range(CAUGHT_WITHIN):
+        try:
+            driver.run(seed, monkeypatch)
+        except Exception as exc:  # noqa: BLE001  (a mutant may show as a defect, too)
+            assert not isinstance(exc, (AttributeError, TypeError, NameError)), f"not what it was meant to be: {exc!r}"
+            return
+    pytest.fail(f"{mutant.__name__} survived {CAUGHT_WITHIN} seeds: they do not see it")
