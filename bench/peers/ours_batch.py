@@ -1,4 +1,4 @@
-"""This service, an agent that takes batches: `@inbox`, rocksdict, `stream.take()`."""
+"""This service, an agent that takes batches: `@inbox`, rocksdict, `stream.take()` and `send_soon()`."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ async def post(stream: Any) -> None:
     """Two legs a transfer."""
     async for batch in stream.take(1000):
         for transfer in batch:
-            await output.send(key=transfer.src, value=Leg(transfer.event_id, transfer.src, -transfer.amount))
-            await output.send(key=transfer.dst, value=Leg(transfer.event_id, transfer.dst, transfer.amount))
+            output.send_soon(key=transfer.src, value=Leg(transfer.event_id, transfer.src, -transfer.amount))
+            output.send_soon(key=transfer.dst, value=Leg(transfer.event_id, transfer.dst, transfer.amount))

@@ -1,5 +1,5 @@
-cdef object _pack, _encode_key, _encode_content, blake2b
-cdef int _ATTEMPTS_MAX, _CONTENT_BYTES
+cdef object _pack, _encode_key, _encode_content, _new_hash
+cdef int _ATTEMPTS_MAX
 
 cpdef bytes packed_mark(status, int attempts, appended_s, content)
 cpdef bytes mark_key(agent, bytes key, tuple event_id)
@@ -9,6 +9,7 @@ cdef class Fields:
     cdef public tuple event_id
     cdef public object content
     cdef object _of_objects, _of_mappings
+    cdef bint _has_one
     cdef dict _readers
 
     cdef tuple _readers_of(self, value)

@@ -62,8 +62,7 @@ class EngineApp(faust.App):
     #: Where mode's life-cycle lines go, so that they are as quiet as Faust's own.
     logger = logging.getLogger("faust.app")
 
-    #: Set while a worker runs.
-    engine: Engine | None = None
+    _engine: Engine | None = None
     #: Where it runs; None: real Kafka, as the settings say.
     environment: Environment | None = None
     #: What outsiders may see of it, set while it is connected.
@@ -78,6 +77,18 @@ class EngineApp(faust.App):
     gives_seat_back = False
     #: What agents sent in test contexts; None where none was opened.
     outputs: Outputs | None = None
+
+    @property
+    def engine(self) -> Engine | None:
+        """Set while a worker runs."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: Engine | None) -> None:
+        self._engine = engine
+        for topic in self.sending:
+            topic.shut()
+        self.sending.clear()
 
     def begin_test(self) -> None:
         """A test context is made: sends are collected from here on, tables and inbox live in memory."""
@@ -95,6 +106,8 @@ class EngineApp(faust.App):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         #: What was declared and cannot be done exactly once, each with what to use instead.
         self.refusals: list[str] = []
+        #: Topics that were sent to while the engine runs.
+        self.sending: list[Any] = []
         self._intent_handlers: dict[str, Handler] = {}
         #: Topics that tables send their rows to; missing ones are created compacted.
         self.upsert_topics: set[str] = set()

@@ -17,6 +17,7 @@ from typing import Any
 from streamapp.clock import Clock
 from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Member
+from streamapp.driver.record import Record, byte_count
 from streamapp.driver.task import Task
 from streamapp.eos.fencing import still_seated
 from streamapp.eos.protocol import Membership
@@ -25,8 +26,10 @@ from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
 
-#: Records of a partition that may wait in its task before it is paused, and at which it is resumed.
-BUFFER_HIGH, BUFFER_LOW = 4000, 1000
+#: Records of a partition that may wait in its task before it is paused; it is resumed at a quarter of them.
+BUFFER_HIGH = 4000
+#: Bytes that may wait in all tasks of the worker, shared evenly: large records are fewer. One fetch may go above it.
+BUFFER_BYTES = 64 << 20
 #: Most records one fetch hands over.
 FETCH_RECORDS = 4000
 _POLL_S = 0.2
@@ -57,6 +60,8 @@ class GroupConsumer:
         self._accepting = False
         self._closed = False
         self._paused: set[Partition] = set()
+        #: How many records like those that came last may wait, of each partition.
+        self._most: dict[Partition, int] = {}
         #: What was owned before this rebalance, and whether the seat was lost; None: nothing yet.
         self._before: frozenset[Partition] | None = None
         self._lost = False
@@ -180,9 +185,10 @@ class GroupConsumer:
             # A backlog must not keep the loop from everything else.
             await asyncio.sleep(0)
 
-    def _hand_over(self, fetched: Mapping[Any, list[Any]]) -> None:
+    def _hand_over(self, fetched: Mapping[Any, list[Record]]) -> None:
         owners = self._engine.owners
         full = []
+        share = BUFFER_BYTES // max(1, len(owners))
         if fetched:
             failpoint("K0")
         for tp, records in fetched.items():
@@ -191,7 +197,8 @@ class GroupConsumer:
             if task is None:  # the seat was lost, and the consumer has not noticed yet
                 continue
             task.add(partition, records)
-            if task.buffered[partition] > BUFFER_HIGH:
+            self._most[partition] = most = room(records, share)
+            if task.buffered[partition] > most:
                 full.append(partition)
         if self._engine.gate.running:
             self._engine.waiting()
@@ -199,7 +206,10 @@ class GroupConsumer:
             self._member.pause(*full)
             self._paused.update(full)
         if self._paused:
-            self._resume([p for p in self._paused if p in owners and owners[p].buffered.get(p, 0) < BUFFER_LOW])
+            self._resume([p for p in self._paused if p in owners and self._has_room(owners[p], p)])
+
+    def _has_room(self, task: Task, partition: Partition) -> bool:
+        return task.buffered.get(partition, 0) <= self._most.get(partition, BUFFER_HIGH) // 4
 
     def _resume(self, partitions: Iterable[Partition]) -> None:
         again = list(partitions)
@@ -212,6 +222,11 @@ class GroupConsumer:
         self._closed = True
         self._accepting = False
         await self._stop_preparing()
+
+
+def room(records: list[Record], share: int) -> int:
+    """How many records like these may wait within so many bytes."""
+    return min(BUFFER_HIGH, share * len(records) // max(1, byte_count(records)))
 
 
 def reason(before: Collection[Partition] | None, now: Collection[Partition], *, lost: bool) -> str:

@@ -1,3 +1,5 @@
+cimport cython
+
 from streamapp.driver.record cimport Record
 
 
@@ -9,3 +11,11 @@ cdef class Delivery:
     cdef object _event
 
     cpdef event(self)
+
+
+@cython.locals(made=Delivery)
+cpdef Delivery unread(app, Record record)
+
+
+@cython.locals(delivery=Delivery, values=list)
+cpdef list values_of(list deliveries)

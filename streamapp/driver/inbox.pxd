@@ -20,6 +20,11 @@ cdef class Inbox:
 
     @cython.locals(delivery=Delivery, asked=list, fields=Fields, version=cython.longlong)
     cpdef look_ahead(self, Task task, deliveries)
-    @cython.locals(key=bytes, content=bytes, mark=bytes, raw=bytes, record=Record, rows=StoreUnit)
+    @cython.locals(delivery=Delivery, fresh=list, rows=StoreUnit, version=cython.longlong)
+    cpdef list admit_all(self, Unit unit, list deliveries)
     cpdef bint admit(self, Unit unit, Delivery delivery) except -1
+    @cython.locals(task=Task)
+    cdef object _store(self, Unit unit)
+    @cython.locals(key=bytes, content=bytes, mark=bytes, raw=bytes, record=Record)
+    cdef bint _admit(self, Unit unit, StoreUnit rows, long long version, Delivery delivery) except -1
     cdef bytes _fresh(self, StoreUnit rows, bytes key, bytes content, bytes raw, long long appended_s)

@@ -11,7 +11,6 @@ with everything else the event does; when an agent raises, a FAILED mark goes wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -39,6 +38,7 @@ from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
 from streamapp.errors import ConfigurationError, RecordError, StreamAppError
 from streamapp.state.overlay import UnitEnded
+from streamapp.state.partition import Partition as StorePartition
 from streamapp.state.unit import Unit as StoreUnit
 
 #: Looked up once: an enumeration's members are slow to get at.
@@ -88,23 +88,52 @@ class Inbox:
         agent, fields, asked = self.agent, self._fields, []
         for delivery in deliveries:
             if delivery.error is None:
-                with suppress(RecordError):
+                try:
                     delivery.mark = mark_key(agent, delivery.record.key, fields.id_of(delivery.value))
-                    asked.append(delivery)
-        for delivery in asked:
-            with suppress(RecordError):
+                except RecordError:
+                    continue
+                asked.append(delivery)
+        try:
+            for delivery in asked:
                 delivery.content = fields.hash_of(delivery.value)
-        read, version = store.reader, store.version
-        with suppress(StreamAppError, UnitEnded):
+            read, version = store.reader, store.version
             for delivery in asked:
                 delivery.found = read(delivery.mark)  # type: ignore[arg-type]
                 delivery.found_at = version
+        except (StreamAppError, UnitEnded):
+            return
+
+    def admit_all(self, unit: Unit, deliveries: list[Delivery]) -> list[Delivery]:
+        """Those of a batch that are to run, as by `admit`."""
+        self.look_ahead(unit.task, deliveries)
+        store = self._store(unit)
+        rows, version = unit.store(store), store.version
+        fresh = []
+        for delivery in deliveries:
+            if self._admit(unit, rows, version, delivery):
+                fresh.append(delivery)  # noqa: PERF401 - the compiled loop calls C
+        return fresh
 
     def admit(self, unit: Unit, delivery: Delivery) -> bool:
         """True: the event is to run, and its mark is staged. False: a duplicate.
 
         Raises `RecordError` (`EventIdConflict`) when the same id came with other content, and for a missing id.
         """
+        store = self._store(unit)
+        return self._admit(unit, unit.store(store), store.version, delivery)
+
+    def _store(self, unit: Unit) -> StorePartition:
+        """Where the unit's marks are."""
+        task: Task = unit.task
+        store = task.stores.get(TABLE)
+        if store is None:
+            raise ConfigurationError(
+                f"{self.agent} began to use its inbox after its partitions were assigned, or {unit.records[0].topic} "
+                "has another number of partitions than the inbox. Use the decorator @inbox above the agent's function."
+            )
+        return store
+
+    def _admit(self, unit: Unit, rows: StoreUnit, version: int, delivery: Delivery) -> bool:
         record, value = delivery.record, delivery.value
         key = delivery.mark
         if key is None:
@@ -112,14 +141,7 @@ class Inbox:
         content = delivery.content
         if content is None:
             content = self._fields.hash_of(value)
-        store = unit.task.stores.get(TABLE)
-        if store is None:
-            raise ConfigurationError(
-                f"{self.agent} began to use its inbox after its partitions were assigned, or {record.topic} has "
-                "another number of partitions than the inbox. Use the decorator @inbox above the agent's function."
-            )
-        rows = unit.store(store)
-        raw = rows.get_over(key, delivery.found) if delivery.found_at == store.version else rows.get(key)
+        raw = rows.get_over(key, delivery.found) if delivery.found_at == version else rows.get(key)
         mark = self._fresh(rows, key, content, raw, record.timestamp // 1000)
         if mark is None:
             delivery.app.engine.count("duplicates")

@@ -15,6 +15,10 @@ cdef class Record:
 cpdef list changes_of(list records)
 
 
+@cython.locals(record=Record, total="long long")
+cpdef long long byte_count(list records) except -1
+
+
 cdef class Chunk:
     cdef public long long offset
     cdef public list records

@@ -79,6 +79,17 @@ def changes_of(records: list[Record]) -> list[tuple[bytes, bytes | None]]:
     return changes
 
 
+def byte_count(records: list[Record]) -> int:
+    """Bytes of their keys and values."""
+    total = 0
+    for record in records:
+        if record.key is not None:
+            total += len(record.key)
+        if record.value is not None:
+            total += len(record.value)
+    return total
+
+
 class Chunk:
     """The records of one batch; `offset` is the last one's."""
 

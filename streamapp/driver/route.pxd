@@ -1,6 +1,6 @@
 cimport cython
 
-from streamapp.driver.delivery cimport Delivery
+from streamapp.driver.delivery cimport Delivery, unread
 from streamapp.driver.inbox cimport Inbox
 from streamapp.driver.mailbox cimport Mailbox
 from streamapp.driver.reader cimport RecordReader
@@ -25,3 +25,7 @@ cdef class TopicRoute:
     cdef Delivery _next(self, Task task, Record record)
     @cython.locals(delivery=Delivery)
     cdef Delivery _read_one(self, Record record)
+
+
+@cython.locals(record=Record, delivery=Delivery, deliveries=list)
+cdef list _read_all(app, read, Unit unit)

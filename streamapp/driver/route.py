@@ -8,7 +8,7 @@ from typing import Any
 from faust.exceptions import DecodeError
 from faust.types.tuples import TP
 
-from streamapp.driver.delivery import Delivery
+from streamapp.driver.delivery import Delivery, unread
 from streamapp.driver.event import message_of
 from streamapp.driver.inbox import Inbox
 from streamapp.driver.mailbox import Mailbox
@@ -60,7 +60,7 @@ class TopicRoute:
 
     def deliver(self, unit: Unit) -> None:
         """Decode everything first: a record that cannot be read must not have reached anybody."""
-        app, records = self._app, unit.records
+        records = unit.records
         if self._mailbox is not None:  # one agent takes its events one at a time: nothing to choose
             delivery = self._next(unit.task, records[0])
             if delivery.error is not None:
@@ -71,8 +71,7 @@ class TopicRoute:
             return
         decoded = []
         for read, channels in self._readers:
-            deliveries = [Delivery(app, *read(record), record, unit) for record in records]
-            decoded.append((deliveries, channels))
+            decoded.append((_read_all(self._app, read, unit), channels))
         for table in self._windowed:
             table.see(unit, [deliveries[0].value for deliveries, _ in decoded])
         waiting: list[tuple[Any, Any]] = []
@@ -109,7 +108,7 @@ class TopicRoute:
         return found
 
     def _read_one(self, record: Record) -> Delivery:
-        delivery = Delivery(self._app, None, None, record, None)
+        delivery = unread(self._app, record)
         try:
             delivery.key, delivery.value = self._read(record)  # type: ignore[misc]
         except RecordError as exc:
@@ -135,6 +134,17 @@ class TopicRoute:
                 raise RecordError(f"{type(exc).__name__}: {exc}") from exc
 
         return reader
+
+
+def _read_all(app: Any, read: Reader, unit: Unit) -> list[Delivery]:
+    """The deliveries of a unit's records. Raises `RecordError` for a record nobody can read."""
+    deliveries = []
+    for record in unit.records:
+        delivery = unread(app, record)
+        delivery.key, delivery.value = read(record)
+        delivery.unit = unit
+        deliveries.append(delivery)
+    return deliveries
 
 
 def _identity(schema: Any) -> Any:

@@ -45,8 +45,7 @@ class Sealed:
                 if store.overlay:
                     changelog = changelogs[table]
                     self._stores[Partition(changelog, task.number)] = store
-                    for key, value in store.seal():
-                        producer.append(changelog, task.number, key, value)
+                    producer.append_all(changelog, task.number, store.seal())
         producer.seal()
 
     def settle(self, written: Mapping[Partition, Written]) -> None:

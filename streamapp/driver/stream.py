@@ -13,7 +13,7 @@ from faust.types.models import FieldDescriptorT
 from mode.utils.futures import maybe_async
 
 from streamapp.driver import in_memory
-from streamapp.driver.delivery import Delivery
+from streamapp.driver.delivery import Delivery, values_of
 from streamapp.driver.hand import Hand
 from streamapp.driver.inbox import Inbox
 from streamapp.driver.iteration import Iteration
@@ -83,9 +83,8 @@ class Stream(FaustStream):
 
     def _admitted(self, inbox: Inbox, unit: Unit, deliveries: list[Any]) -> list[Any]:
         """Those of a batch that are to run. When there are none the delivery is over: all repeats, or a conflict."""
-        inbox.look_ahead(unit.task, deliveries)
         try:
-            fresh = [delivery for delivery in deliveries if inbox.admit(unit, delivery)]
+            fresh = inbox.admit_all(unit, deliveries)
         except RecordError as exc:
             self.app.engine.failed(unit, exc)
             return []
@@ -161,7 +160,7 @@ class Stream(FaustStream):
     async def _processed(self, deliveries: list[Any]) -> list[tuple[Any, Any]]:
         """Those of a batch with their values, without those that a filter skips."""
         if not self._processors:
-            return [(delivery, delivery.value) for delivery in deliveries]
+            return list(zip(deliveries, values_of(deliveries), strict=True))
         batch = []
         for delivery in deliveries:
             self._set_current(delivery)

@@ -74,7 +74,9 @@ class Topic(topics.Topic):
 
         `RecordError` for what the topic cannot take; `UnitMisuse` in a worker outside of an event.
         """
-        outlet = self._opened()
+        outlet = self._outlet
+        if outlet is None:
+            outlet = self._opened()
         if outlet is None:
             if self.app.outputs is not None:
                 return self._recorded(key, value, partition, headers)
@@ -115,7 +117,9 @@ class Topic(topics.Topic):
         eager_partitioning: bool = False,
     ) -> Any:
         """As `send`, for functions that are not async; the topic must be declared in the app."""
-        outlet = self._opened()
+        outlet = self._outlet
+        if outlet is None:
+            outlet = self._opened()
         if outlet is None:
             if self.app.outputs is not None:
                 return self._record(key, value, partition, headers)
@@ -142,14 +146,17 @@ class Topic(topics.Topic):
         )
 
     def _opened(self) -> Outlet | None:
-        """Where the sends go while a worker runs; None outside of one."""
+        """Where the sends go from here on, until the worker is over; None outside of one."""
         engine = self.app.engine
         if engine is None:
             return None
-        outlet = self._outlet
-        if outlet is None or outlet.engine is not engine:
-            outlet = self._outlet = Outlet(self.app, engine, self._name or self.get_topic_name(), self.schema)
-        return outlet
+        self._outlet = Outlet(self.app, engine, self._name or self.get_topic_name(), self.schema)
+        self.app.sending.append(self)
+        return self._outlet
+
+    def shut(self) -> None:
+        """The engine that its sends went to is over."""
+        self._outlet = None
 
     async def _recorded(self, key: Any, value: Any, partition: int | None, headers: Any) -> Staged:
         return self._record(key, value, partition, headers)

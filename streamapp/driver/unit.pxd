@@ -16,4 +16,6 @@ cdef class Unit:
     cpdef drop(self)
 
 
+cdef object _at_hand
+
 cpdef current_unit()

@@ -123,11 +123,12 @@ def given_up(task: asyncio.Task[Any]) -> bool:
 #: The delivery the running coroutine has at hand, or its unit where that has none.
 _current: ContextVar[Any] = ContextVar("streamapp_at_hand", default=None)
 set_current = _current.set
+_at_hand = _current.get
 
 
 def current_unit() -> Unit | None:
     """The unit the running coroutine works for, or None."""
-    at_hand = _current.get()
+    at_hand = _at_hand()
     return None if at_hand is None else at_hand.unit
 
 

@@ -113,7 +113,8 @@ class Batch:
         self.count = 0
         self._compression = compression
         self._transactional = transactional
-        self._pieces: list[bytes] = []
+        #: The first one is the rest of the header, once it is known.
+        self._pieces: list[bytes] = [b""]
         self._size = _BATCH_HEADER
         self._size_max = min(batch_bytes, topic.max_message_bytes)
         self._first_ms = self._last_ms = self._largest_ms = 0
@@ -170,15 +171,15 @@ class Batch:
 
     def close(self, identity: Identity, sequence: int) -> bytes:
         """The batch's bytes under this identity, compressed. Nothing can be appended any more."""
-        records = b"".join(self._pieces)
-        self._pieces = []
+        pieces, self._pieces = self._pieces, []
         attributes = _TRANSACTIONAL if self._transactional else 0
         if self._compression != "none":
             codec, encode = _CODECS[self._compression]
+            records = b"".join(pieces)
             compressed = encode(records)
             if len(compressed) < len(records):
-                records, attributes = bytes(compressed), attributes | codec
-        rest = _REST.pack(
+                pieces, attributes = [b"", bytes(compressed)], attributes | codec
+        pieces[0] = _REST.pack(
             attributes,
             self.count - 1,
             self._first_ms,
@@ -188,7 +189,7 @@ class Batch:
             sequence,
             self.count,
         )
-        counted = rest + records
+        counted = b"".join(pieces)
         return _HEAD.pack(0, len(counted) + _COUNTED, -1, _MAGIC, calc_crc32c(counted)) + counted
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TypeAlias
 
@@ -96,8 +96,20 @@ class Filling:
 
     def _append_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for topic, partition, key, value, headers, timestamp_ms in waiting:
-            self._append(topic, partition, key, value, headers, timestamp_ms)
+        if waiting:
+            now_ms = int(self._now() * 1000)
+            for topic, partition, key, value, headers, timestamp_ms in waiting:
+                self._append(topic, partition, key, value, headers, timestamp_ms, now_ms)
+
+    def append_all(self, topic: str, partition: int, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Add the records of a changelog: key and value."""
+        self._append_waiting()
+        now_ms = int(self._now() * 1000)
+        for key, value in changes:
+            self._append(topic, partition, key, value, (), None, now_ms)
+            self.byte_count += len(key)
+            if value is not None:
+                self.byte_count += len(value)
 
     def append(
         self,
@@ -110,7 +122,7 @@ class Filling:
     ) -> None:
         """Add a record to the open transaction. Nothing is sent before the commit. `RecordError` as `check()`."""
         self._append_waiting()
-        self._append(topic, partition, key, value, headers, timestamp_ms)
+        self._append(topic, partition, key, value, headers, timestamp_ms, int(self._now() * 1000))
         self.byte_count += len(key or b"") + len(value or b"")
 
     def _append(
@@ -121,6 +133,7 @@ class Filling:
         value: bytes | None,
         headers: HeaderList,
         timestamp_ms: int | None,
+        now_ms: int,
     ) -> None:
         filling = self._filling.get(topic)
         batch = filling[partition] if filling is not None and 0 <= partition < len(filling) else None
@@ -134,7 +147,7 @@ class Filling:
             or (timestamp_ms is not None and not batch.easy_from_ms <= timestamp_ms <= batch.easy_until_ms)
         ):
             self.check(topic, key, value, headers, timestamp_ms)
-        stamp: int = int(self._now() * 1000) if timestamp_ms is None else timestamp_ms
+        stamp = now_ms if timestamp_ms is None else timestamp_ms
         if not batch.append(stamp, key, value, headers):
             self._full.setdefault(batch.partition, []).append(batch)
             batch = self._begin(topic, partition)

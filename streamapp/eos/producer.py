@@ -88,6 +88,7 @@ class Producer:
         # The hot path, without a step in between.
         self.knows = self._topics.__contains__
         self.append = self.filling.append
+        self.append_all = self.filling.append_all
         self.check = self.filling.check
         self.check_partition = self.filling.check_partition
         self.partition_for = self.filling.partition_for

@@ -92,8 +92,8 @@ def m4() -> None:
 
     whole = Inbox._fresh
 
-    def at_once(self: Any, rows: Any, key: bytes, value: Any, appended_s: int) -> Any:
-        mark = whole(self, rows, key, value, appended_s)
+    def at_once(self: Any, rows: Any, key: bytes, *known: Any) -> Any:
+        mark = whole(self, rows, key, *known)
         if mark is not None:
             rows._partition._storage.write([(key, mark)], None)
         return mark

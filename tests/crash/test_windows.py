@@ -31,6 +31,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.timeout(180)]
 
 SEED = int(os.environ.get("SEED") or datetime.datetime.now(datetime.UTC).toordinal())
 WAYS = list(Way)
+#: Until the last windows are closed, once every event is.
+CLOSED_S = 5.0
 #: A closing takes its time, so that the partitions are given up while windows wait to be closed.
 _SLOW_CLOSING = ({"point": "K18", "action": "sleep", "times": 0, "seconds": 0.01},)
 
@@ -62,6 +64,8 @@ class WindowShot(Shot):
     def _judge(self, owners: list[Worker], victim: Worker, inputs: Any) -> None:
         if not wait_until(lambda: self._progress() >= len(inputs), CONSUMED_S):
             self._problem(f"{self._progress()} of {len(inputs)} records consumed")
+        # What an event leaves when it comes to its bound is closed between events, a tick later.
+        wait_until(lambda: not self._differences(), CLOSED_S)
         for worker in owners:
             ended_alone = worker.exit_code is not None
             code = worker.stop()
