@@ -1,6 +1,6 @@
 cimport cython
 
-cdef int _SMALL_COUNT
+cdef int _SMALL_COUNT, _JOINED_AT
 cdef list _SMALL
 cdef bytes _NULL, _NO_HEADERS, _ATTRIBUTES
 
@@ -12,7 +12,7 @@ cpdef bytes varint(long long value)
 cdef class Batch:
     cdef public object partition, topic
     cdef object _compression, _transactional
-    cdef list _pieces
+    cdef list _pieces, _joined
     cdef bytes _stamp
     cdef long long _first_ms, _last_ms, _largest_ms, _size, _size_max
     cdef public long count

@@ -65,6 +65,8 @@ _SMALL = [_varint(value) for value in range(_SMALL_COUNT)]
 _NULL = _varint(-1)
 _NO_HEADERS = _varint(0)
 _ATTRIBUTES = b"\0"
+#: Pieces are joined while they are in a processor's caches, and their memory is used again.
+_JOINED_AT = 512
 
 
 def varint(value: int) -> bytes:
@@ -83,6 +85,7 @@ class Batch:
     __slots__ = (
         "_compression",
         "_first_ms",
+        "_joined",
         "_largest_ms",
         "_last_ms",
         "_pieces",
@@ -113,8 +116,9 @@ class Batch:
         self.count = 0
         self._compression = compression
         self._transactional = transactional
-        #: The first one is the rest of the header, once it is known.
-        self._pieces: list[bytes] = [b""]
+        #: What the last records are made of, and those before them, joined.
+        self._pieces: list[bytes] = []
+        self._joined: list[bytes] = []
         self._size = _BATCH_HEADER
         self._size_max = min(batch_bytes, topic.max_message_bytes)
         self._first_ms = self._last_ms = self._largest_ms = 0
@@ -165,13 +169,17 @@ class Batch:
         if value is not None:
             pieces.append(value)
         pieces.append(tail)
+        if len(pieces) >= _JOINED_AT:
+            self._joined.append(b"".join(pieces))
+            pieces.clear()
         self.count += 1
         self._size += size
         return size
 
     def close(self, identity: Identity, sequence: int) -> bytes:
         """The batch's bytes under this identity, compressed. Nothing can be appended any more."""
-        pieces, self._pieces = self._pieces, []
+        pieces = [b"", *self._joined, *self._pieces]
+        self._pieces, self._joined = [], []
         attributes = _TRANSACTIONAL if self._transactional else 0
         if self._compression != "none":
             codec, encode = _CODECS[self._compression]
