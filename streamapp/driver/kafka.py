@@ -230,6 +230,12 @@ class KafkaMember:
             )
         except aiokafka.errors.KafkaError as exc:
             raise self._ended(exc) from exc
+        except UnicodeDecodeError as exc:  # aiokafka decodes names as it unpacks, and has no way past one
+            raise ConsumerEnded(
+                f"A record that group {self._group} is to read has a header whose name is not UTF-8: "
+                f"{exc.object[:40]!r}. The worker ends, and so does the next one; what was committed is kept. Stop who "
+                "sends such records, then move the group past it: kafka-consumer-groups.sh --reset-offsets."
+            ) from exc
         return fetched
 
     async def close(self) -> None:

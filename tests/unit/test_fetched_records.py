@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -154,6 +155,21 @@ async def test_a_batch_that_does_not_match_its_checksum_is_refused() -> None:
     with pytest.raises(CorruptRecordException):
         fetch.take(2)
     assert fetch.state.position == 2
+
+
+async def test_a_header_whose_name_is_no_text_ends_the_worker_with_what_to_do() -> None:
+    """aiokafka cannot read the rest of such a batch; Kafka's broker takes it."""
+    raw = bytearray(batch(0, [0, 1, 2, 3]).replace(b"none", b"n\xff\xfee"))
+    struct.pack_into(">I", raw, _CHECKSUM, calc_crc32c(bytes(raw[_CHECKED:])))
+    fetch = Fetch(bytes(raw), [], 0, ours=True)
+
+    async def getmany(**_: Any) -> Any:
+        return {TP: fetch.take(None)}
+
+    member = object.__new__(kafka.KafkaMember)  # without a consumer that would connect
+    vars(member).update(_failure=None, _group="bank", _consumer=SimpleNamespace(getmany=getmany))
+    with pytest.raises(kafka.ConsumerEnded, match=r"not UTF-8.*n\\xff.*what was committed is kept.*--reset-offsets"):
+        await member.fetch(0.1, 10)
 
 
 @pytest.mark.parametrize(("magic", "kind"), [(2, 0), (0, NO_TIMESTAMP)])
