@@ -22,7 +22,7 @@ pytestmark = pytest.mark.kafka
 
 ROUNDS = 3
 WARM, MEASURED = 3_000, 12_000
-#: CPU of one of our events over one of the loop's: 0.4 to 0.5 seen compiled. Lower it whenever the path becomes shorter.
+#: CPU of one of our events over one of the loop's: 0.4 to 0.5 seen compiled. Lower it whenever the path is shorter.
 BOUND = 0.75 if native.reason is None else 2.3
 
 
