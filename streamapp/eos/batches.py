@@ -143,7 +143,6 @@ class Batch:
             self._first_ms = timestamp_ms
         if timestamp_ms != self._last_ms or not self.count:
             self._last_ms = timestamp_ms
-            self._largest_ms = max(self._largest_ms, timestamp_ms)
             self._stamp = _ATTRIBUTES + varint(timestamp_ms - self._first_ms)
         place = varint(self.count)
         key_length = _NULL if key is None else varint(len(key))
@@ -158,6 +157,7 @@ class Batch:
         size += len(length)
         if self.count and self._size + size > self._size_max:
             return 0
+        self._largest_ms = max(self._largest_ms, timestamp_ms)
         pieces = self._pieces
         pieces.append(length)
         pieces.append(self._stamp)

@@ -90,7 +90,6 @@ class Producer:
         self.append = self.filling.append
         self.append_all = self.filling.append_all
         self.check = self.filling.check
-        self.check_partition = self.filling.check_partition
         self.partition_for = self.filling.partition_for
 
     @property

@@ -89,6 +89,15 @@ def test_a_full_batch_says_so_and_stays_within_the_topics_limit() -> None:
     assert len(batch.close(Identity(1, 0), 0)) <= TOPIC.max_message_bytes
 
 
+def test_a_record_that_no_longer_fits_leaves_no_trace_in_the_batch() -> None:
+    batch = Batch(LEDGER, TOPIC, 1 << 20, "none")
+    while batch.append(5, b"k", b"v" * 100, []):
+        pass
+    assert not batch.append(NOW_MS, b"k", b"v" * 100, [])
+    parsed = MemoryRecords(batch.close(Identity(1, 0), 0)).next_batch()
+    assert parsed.max_timestamp == 5
+
+
 def test_the_largest_record_that_is_let_through_fits_the_topic() -> None:
     size = 0
     while record_bytes(b"k", b"v" * size, [("h", b"x")]) <= TOPIC.max_message_bytes:
