@@ -26,6 +26,7 @@ MODULES = (
     "streamapp.driver.gate",
     "streamapp.driver.hand",
     "streamapp.driver.inbox",
+    "streamapp.driver.input",
     "streamapp.driver.iteration",
     "streamapp.driver.mailbox",
     "streamapp.driver.merging",

@@ -17,10 +17,10 @@ from weakref import WeakKeyDictionary
 
 from streamapp.clock import Clock
 from streamapp.driver.engine import Engine
+from streamapp.driver.input import Input
 from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
 from streamapp.driver.windows import WindowedTable
-from streamapp.types import Partition
 
 _TICK_S = 0.1
 
@@ -84,22 +84,22 @@ class Closings:
 
     def _is_silent(self, task: Task, table: WindowedTable) -> bool:
         """Whether the idle time is up, and a fetch was answered since then that brought nothing."""
-        places = [partition for partition in task.offsets if partition.topic in table.topics]
-        offsets = tuple(task.offsets[partition] for partition in places)
+        inputs = [it for it in task.inputs.values() if it.partition.topic in table.topics]
+        offsets = tuple(it.offset for it in inputs)
         silences = self._silences.setdefault(task, {})
         silence, now = silences.get(table.name), self._clock.monotonic()
-        if silence is None or silence.offsets != offsets or not all(self._is_read(task, it) for it in places):
+        if silence is None or silence.offsets != offsets or not all(self._is_read(it) for it in inputs):
             silences[table.name] = Silence(now, offsets)
             return False
         if now - silence.since < table.idle_s:
             return False
         consumer = self._engine.consumer
-        answers = tuple(consumer.answered(it) if consumer is not None else None for it in places)
+        answers = tuple(consumer.answered(it.partition) if consumer is not None else None for it in inputs)
         if silence.answers is None:
             silences[table.name] = silence._replace(answers=answers)
             return False
         return all(new is not None and new != old for new, old in zip(answers, silence.answers, strict=True))
 
-    def _is_read(self, task: Task, partition: Partition) -> bool:
+    def _is_read(self, it: Input) -> bool:
         consumer = self._engine.consumer
-        return not task.buffered.get(partition) and consumer is not None and consumer.at_end(partition)
+        return not it.buffered and consumer is not None and consumer.at_end(it.partition)

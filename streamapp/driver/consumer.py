@@ -153,7 +153,7 @@ class GroupConsumer:
             began = self._clock.monotonic()
             tasks = await self._prepare(partitions)
             failpoint("K17")
-            self.seek({partition: offset for task in tasks for partition, offset in task.offsets.items()})
+            self.seek({partition: it.offset for task in tasks for partition, it in task.inputs.items()})
             self._accepting = True
             self._engine.own(membership, tasks)
             logger.info(
@@ -198,7 +198,7 @@ class GroupConsumer:
                 continue
             task.add(partition, records)
             self._most[partition] = most = room(records, share)
-            if task.buffered[partition] > most:
+            if task.inputs[partition].buffered > most:
                 full.append(partition)
         if self._engine.gate.running:
             self._engine.waiting()
@@ -209,7 +209,7 @@ class GroupConsumer:
             self._resume([p for p in self._paused if p in owners and self._has_room(owners[p], p)])
 
     def _has_room(self, task: Task, partition: Partition) -> bool:
-        return task.buffered.get(partition, 0) <= self._most.get(partition, BUFFER_HIGH) // 4
+        return task.inputs[partition].buffered <= self._most.get(partition, BUFFER_HIGH) // 4
 
     def _resume(self, partitions: Iterable[Partition]) -> None:
         again = list(partitions)

@@ -73,14 +73,15 @@ class Engine:
         self.intents: Intents | None = None
         #: Adds to the open transaction what is due in tables, while nothing runs.
         self.before_commit: Callable[[], None] | None = None
-        #: Runs of timers, whose sends go with the commits.
-        self.timers = Timers(self.gate, self.finished)
         self._settings = settings
         self._clock = clock
         self._crash = crash
         self._due = asyncio.Event()
         self._pace = Pace(clock.monotonic, settings.commit_interval, settings.commit_events, settings.commit_bytes)
-        self._merge = Merging(producer.filling, self._pace).merge
+        #: Merge a unit's effects into the open transaction, which grows and may become due.
+        self.finished = Merging(producer.filling, self._pace, self.gate, self._follow).merge
+        #: Runs of timers, whose sends go with the commits.
+        self.timers = Timers(self.gate, self.finished)
         #: Runs the events of a refused transaction one at a time.
         self._replay = Replay(self.gate)
         self._commit_lock = asyncio.Lock()
@@ -91,18 +92,16 @@ class Engine:
 
     # --- units
 
-    def finished(self, unit: Unit) -> None:
-        """Merge a unit's effects; the transaction grows and may become due."""
-        due = self._merge(unit)
+    def _follow(self, unit: Unit, is_due: bool) -> None:
         if self.gate.single:
             self._replay.ran(unit)
             self.request_commit()
-        elif due:
+        elif is_due:
             if self._pace.is_full(self.producer.byte_count):
                 self.request_commit()
             else:
                 self.commit_due()
-        elif self._pace.finished == 1:
+        else:
             self._begin_interval()
 
     def refusal(self, record: Any) -> RecordError | None:
@@ -308,8 +307,8 @@ class Engine:
         """These tasks are ready, with their tables and the offsets they begin at: open the gate."""
         self.membership = membership
         self.tasks = tasks
-        self.owners = {partition: task for task in tasks for partition in task.offsets}
-        self.committed = {partition: offset for task in tasks for partition, offset in task.offsets.items()}
+        self.owners = {partition: task for task in tasks for partition in task.inputs}
+        self.committed = {partition: it.offset for task in tasks for partition, it in task.inputs.items()}
         self.commits.caught_up()
         if self.intents is not None:
             self.intents.begin(tasks)
@@ -338,8 +337,8 @@ class Engine:
         self._give_up()
         self._in_flight = None
         for task in self.tasks:
-            for partition in task.offsets:
-                task.offsets[partition] = self.committed[partition]
+            for partition, it in task.inputs.items():
+                it.offset = self.committed[partition]
         if self.consumer is not None:
             self.consumer.seek(self.committed)
         self._open()

@@ -6,6 +6,7 @@ from streamapp.driver.delivery cimport Delivery
 from streamapp.driver.record cimport Record
 from streamapp.driver.task cimport Task
 from streamapp.driver.unit cimport Unit
+from streamapp.state.partition cimport Partition as StorePartition
 from streamapp.state.unit cimport Unit as StoreUnit
 
 cdef Arming ARMED
@@ -18,13 +19,24 @@ cdef class Inbox:
     cdef object _table
     cdef Fields _fields
 
-    @cython.locals(delivery=Delivery, asked=list, fields=Fields, version=cython.longlong)
+    @cython.locals(
+        delivery=Delivery,
+        asked=list,
+        marks=list,
+        mark=bytes,
+        fields=Fields,
+        found=list,
+        store=StorePartition,
+        at=cython.int,
+        version=cython.longlong,
+    )
     cpdef look_ahead(self, Task task, deliveries)
-    @cython.locals(delivery=Delivery, fresh=list, rows=StoreUnit, version=cython.longlong)
+    @cython.locals(delivery=Delivery, fresh=list, rows=StoreUnit, store=StorePartition, version=cython.longlong)
     cpdef list admit_all(self, Unit unit, list deliveries)
+    @cython.locals(store=StorePartition)
     cpdef bint admit(self, Unit unit, Delivery delivery) except -1
     @cython.locals(task=Task)
-    cdef object _store(self, Unit unit)
+    cdef StorePartition _store(self, Unit unit)
     @cython.locals(key=bytes, content=bytes, mark=bytes, raw=bytes, record=Record)
     cdef bint _admit(self, Unit unit, StoreUnit rows, long long version, Delivery delivery) except -1
     cdef bytes _fresh(self, StoreUnit rows, bytes key, bytes content, bytes raw, long long appended_s)

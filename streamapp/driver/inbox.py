@@ -85,20 +85,23 @@ class Inbox:
         store = task.stores.get(TABLE)
         if store is None:
             return
-        agent, fields, asked = self.agent, self._fields, []
+        agent, fields = self.agent, self._fields
+        asked, marks = [], []
         for delivery in deliveries:
             if delivery.error is None:
                 try:
-                    delivery.mark = mark_key(agent, delivery.record.key, fields.id_of(delivery.value))
+                    delivery.mark = mark = mark_key(agent, delivery.record.key, fields.id_of(delivery.value))
                 except RecordError:
                     continue
                 asked.append(delivery)
+                marks.append(mark)
         try:
             for delivery in asked:
                 delivery.content = fields.hash_of(delivery.value)
-            read, version = store.reader, store.version
-            for delivery in asked:
-                delivery.found = read(delivery.mark)  # type: ignore[arg-type]
+            version = store.version
+            found = store.read_all(marks)
+            for at, delivery in enumerate(asked):
+                delivery.found = found[at]
                 delivery.found_at = version
         except (StreamAppError, UnitEnded):
             return

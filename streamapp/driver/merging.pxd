@@ -1,5 +1,6 @@
 cimport cython
 
+from streamapp.driver.gate cimport Gate
 from streamapp.driver.pace cimport Pace
 from streamapp.driver.unit cimport Unit
 from streamapp.eos.filling cimport Filling
@@ -9,6 +10,8 @@ from streamapp.state.unit cimport Unit as StoreUnit
 cdef class Merging:
     cdef Filling _filling
     cdef Pace _pace
+    cdef Gate _gate
+    cdef object _follow
 
-    @cython.locals(filling=Filling, store=StoreUnit)
-    cpdef bint merge(self, Unit unit) except -1
+    @cython.locals(filling=Filling, store=StoreUnit, is_due=cython.bint)
+    cpdef merge(self, Unit unit)

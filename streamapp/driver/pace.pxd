@@ -1,3 +1,7 @@
+cdef long _CLOCK_EVERY
+cdef double _NEVER
+
+
 cdef class Pace:
     cdef public long finished
     cdef object _monotonic

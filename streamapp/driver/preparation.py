@@ -71,7 +71,7 @@ class Preparation:
                 task = tasks[count, partition.number] = Task(partition.number, engine.gate, engine, {})
             channels = app.topics.channels(*partition)
             task.routes[partition.topic] = TopicRoute(app, partition.topic, count, channels)
-            task.offsets[partition] = offsets[partition]
+            task.read_from(partition, offsets[partition])
         await self._restore(tasks)
         return list(tasks.values())
 

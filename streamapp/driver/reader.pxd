@@ -5,7 +5,15 @@ from streamapp.driver.record cimport Record
 from streamapp.eos.partitioner cimport partition_of
 
 
-cdef class RecordReader:
+cdef class Reader:
+    cpdef tuple read(self, Record record)
+
+
+cdef class FaustReader(Reader):
+    cdef object _app, _schema
+
+
+cdef class RecordReader(Reader):
     cdef object _codec, _key_of
     cdef Decoder _decoder
     cdef int _partition_count

@@ -1,17 +1,30 @@
-"""A fetched record of one type as key and value, checked: whatever is wrong with it is a `RecordError`."""
+"""A fetched record as key and value: whatever is wrong with it is a `RecordError`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from faust.exceptions import DecodeError
+
 from streamapp.codec import Codec
+from streamapp.driver.event import message_of
 from streamapp.driver.record import Record
 from streamapp.eos.partitioner import partition_of
 from streamapp.errors import RecordError
 
 
-class RecordReader:
-    """Reads the records of one topic with so many partitions."""
+class Reader:
+    """Reads the records of one topic."""
+
+    __slots__ = ()
+
+    def read(self, record: Record) -> tuple[Any, Any]:
+        """(key, value) of a record. Raises `RecordError` for one that nobody can read."""
+        raise NotImplementedError
+
+
+class RecordReader(Reader):
+    """Reads records of one type, which are checked, too; the topic has so many partitions."""
 
     __slots__ = ("_codec", "_decoder", "_has_time", "_key_of", "_partition_count")
 
@@ -21,10 +34,6 @@ class RecordReader:
         self._decoder = codec.decoder
         self._key_of = codec.key_text
         self._has_time = codec.has_time
-
-    def __call__(self, record: Record) -> tuple[str | None, Any]:
-        """The same as `read`."""
-        return self.read(record)
 
     def read(self, record: Record) -> tuple[str | None, Any]:
         """(key, value) of a record. Raises `RecordError` for what the contract calls a bad record."""
@@ -44,6 +53,27 @@ class RecordReader:
         if self._has_time:
             self._codec.check_time(value, record.timestamp / 1000)
         return key, value
+
+
+class FaustReader(Reader):
+    """Reads what a schema of Faust's describes."""
+
+    __slots__ = ("_app", "_schema")
+
+    def __init__(self, app: Any, schema: Any) -> None:
+        self._app = app
+        self._schema = schema
+
+    def read(self, record: Record) -> tuple[Any, Any]:
+        """(key, value) of a record, as Faust would hand them to its agents. Raises `RecordError`."""
+        schema, message = self._schema, message_of(record)
+        try:
+            key = schema.loads_key(self._app, message)
+            if record.value is None and schema.allow_empty:
+                return key, None
+            return key, schema.loads_value(self._app, message)
+        except (DecodeError, ValueError, TypeError, LookupError) as exc:
+            raise RecordError(f"{type(exc).__name__}: {exc}") from exc
 
 
 def _text(key: bytes | None) -> str | None:

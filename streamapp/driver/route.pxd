@@ -3,7 +3,7 @@ cimport cython
 from streamapp.driver.delivery cimport Delivery, unread
 from streamapp.driver.inbox cimport Inbox
 from streamapp.driver.mailbox cimport Mailbox
-from streamapp.driver.reader cimport RecordReader
+from streamapp.driver.reader cimport Reader
 from streamapp.driver.record cimport Record
 from streamapp.driver.task cimport Task
 from streamapp.driver.unit cimport Unit
@@ -15,7 +15,7 @@ cdef class TopicRoute:
     cdef object _app, _partition_count, _readers, _windowed
     cdef public object topic
     cdef public int lanes, batch
-    cdef object _read
+    cdef Reader _reader
     cdef Mailbox _mailbox
     cdef object __weakref__
 
@@ -28,4 +28,4 @@ cdef class TopicRoute:
 
 
 @cython.locals(record=Record, delivery=Delivery, deliveries=list)
-cdef list _read_all(app, read, Unit unit)
+cdef list _read_all(app, Reader reader, Unit unit)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from faust.exceptions import DecodeError
 from faust.types.tuples import TP
 
 from streamapp.driver.delivery import Delivery, unread
-from streamapp.driver.event import message_of
 from streamapp.driver.inbox import Inbox
 from streamapp.driver.mailbox import Mailbox
+from streamapp.driver.reader import FaustReader, Reader
 from streamapp.driver.record import Record
 from streamapp.driver.schema import RecordSchema
 from streamapp.driver.task import Task
@@ -20,9 +18,6 @@ from streamapp.errors import RecordError
 
 #: Records that are read at once where one agent takes the events of a topic.
 _AHEAD = 64
-
-#: Makes (key, value) of a record, or raises `RecordError`.
-Reader = Callable[[Any], tuple[Any, Any]]
 
 
 class TopicRoute:
@@ -36,12 +31,12 @@ class TopicRoute:
         for channel in channels:
             by_schema.setdefault(_identity(channel.schema), []).append(channel)
         for sharing in by_schema.values():
-            self._readers.append((self._reader(sharing[0].schema), sharing))
+            self._readers.append((self._reader_of(sharing[0].schema), sharing))
         self._windowed = [table for table in app.windowed_tables if topic in table.topics]
         self.topic = topic
         self.lanes = self.batch = 1
         #: How the one agent of the topic reads a record, and where it finds it; None where there is more to decide.
-        self._read: Reader | None = None
+        self._reader: Reader | None = None
         self._mailbox: Mailbox | None = None
         for channel in channels:
             channel.routes.add(self)
@@ -54,9 +49,9 @@ class TopicRoute:
         # A batch holds events of several keys, so where an agent takes batches nothing may run beside it.
         self.lanes = 1 if self.batch > 1 else max((channel.lanes for channel in channels), default=1)
         is_plain = len(channels) == self.lanes == self.batch == 1 and not self._windowed
-        self._read = self._mailbox = None
+        self._reader = self._mailbox = None
         if is_plain and channels[0].active_partitions is None:
-            self._read, self._mailbox = self._readers[0][0], channels[0].mailbox(0)
+            self._reader, self._mailbox = self._readers[0][0], channels[0].mailbox(0)
 
     def deliver(self, unit: Unit) -> None:
         """Decode everything first: a record that cannot be read must not have reached anybody."""
@@ -70,8 +65,8 @@ class TopicRoute:
             self._mailbox.put(unit, delivery)
             return
         decoded = []
-        for read, channels in self._readers:
-            decoded.append((_read_all(self._app, read, unit), channels))
+        for reader, channels in self._readers:
+            decoded.append((_read_all(self._app, reader, unit), channels))
         for table in self._windowed:
             table.see(unit, [deliveries[0].value for deliveries, _ in decoded])
         waiting: list[tuple[Any, Any]] = []
@@ -110,38 +105,23 @@ class TopicRoute:
     def _read_one(self, record: Record) -> Delivery:
         delivery = unread(self._app, record)
         try:
-            delivery.key, delivery.value = self._read(record)  # type: ignore[misc]
+            delivery.key, delivery.value = self._reader.read(record)  # type: ignore[union-attr]
         except RecordError as exc:
             delivery.error = exc
         return delivery
 
-    def _reader(self, schema: Any) -> Reader:
+    def _reader_of(self, schema: Any) -> Reader:
         if isinstance(schema, RecordSchema):
             return schema.reader(self._partition_count)
-        return self._faust_reader(schema)
-
-    def _faust_reader(self, schema: Any) -> Reader:
-        app = self._app
-
-        def reader(record: Any) -> tuple[Any, Any]:
-            message = message_of(record)
-            try:
-                key = schema.loads_key(app, message)
-                if record.value is None and schema.allow_empty:
-                    return key, None
-                return key, schema.loads_value(app, message)
-            except (DecodeError, ValueError, TypeError, LookupError) as exc:
-                raise RecordError(f"{type(exc).__name__}: {exc}") from exc
-
-        return reader
+        return FaustReader(self._app, schema)
 
 
-def _read_all(app: Any, read: Reader, unit: Unit) -> list[Delivery]:
+def _read_all(app: Any, reader: Reader, unit: Unit) -> list[Delivery]:
     """The deliveries of a unit's records. Raises `RecordError` for a record nobody can read."""
     deliveries = []
     for record in unit.records:
         delivery = unread(app, record)
-        delivery.key, delivery.value = read(record)
+        delivery.key, delivery.value = reader.read(record)
         delivery.unit = unit
         deliveries.append(delivery)
     return deliveries

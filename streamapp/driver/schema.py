@@ -18,7 +18,7 @@ class RecordSchema(faust.Schema):
         self.codec = codec
 
     def reader(self, partition_count: int) -> RecordReader:
-        """Makes (key, value) of a fetched record. It raises `RecordError` for what the contract calls a bad record."""
+        """For a topic of so many partitions; `RecordError` is what the contract calls a bad record."""
         return RecordReader(self.codec, partition_count)
 
     def loads_value(self, app: Any, message: Any, **_: Any) -> Any:

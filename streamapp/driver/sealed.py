@@ -35,7 +35,7 @@ class Sealed:
         consumer: Consumer | None,
     ) -> None:
         #: How far events have finished; `offsets` may be further, behind control records.
-        self.finished = {at: offset for task in tasks for at, offset in task.offsets.items()}
+        self.finished = {at: it.offset for task in tasks for at, it in task.inputs.items()}
         #: The consumed offsets it carries.
         self.offsets = _offsets(tasks, committed, consumer)
         self._times = [(task, task.append_time(consumer.at_end if consumer else _never)) for task in tasks]
@@ -64,11 +64,11 @@ def _offsets(
     """What to commit. A partition with nothing buffered is read up to its position, past control records."""
     offsets: dict[Partition, int] = {}
     for task in tasks:
-        for partition, finished in task.offsets.items():
-            offset = finished
-            if not task.buffered.get(partition) and consumer is not None:
+        for partition, it in task.inputs.items():
+            offset = it.offset
+            if not it.buffered and consumer is not None:
                 position = consumer.position(partition)
-                offset = max(finished, position) if position is not None else finished
+                offset = max(offset, position) if position is not None else offset
             if offset != committed.get(partition):
                 offsets[partition] = offset
     if not offsets:  # a timer's transaction carries an owned offset again

@@ -1,16 +1,17 @@
 cimport cython
 
 from streamapp.driver.gate cimport Gate
+from streamapp.driver.input cimport Input
 from streamapp.driver.record cimport Record
 from streamapp.driver.unit cimport Unit
 
 
 cdef class Task:
     cdef public int number
-    cdef public dict routes, offsets, stores, buffered, append_times
+    cdef public dict routes, inputs, stores
     cdef public object intent_number
     cdef public bint held
-    cdef dict _places
+    cdef dict _by_topic
     cdef public object _buffer, ahead
     cdef public dict _running
     cdef int _singles
@@ -21,11 +22,13 @@ cdef class Task:
 
     @cython.locals(lane=object, most=int, record=Record)
     cpdef advance(self)
-    @cython.locals(records=list, record=Record)
+    @cython.locals(records=list, record=Record, it=Input)
     cdef list _take_records(self, int most)
     @cython.locals(records=list, record=Record)
     cpdef list next_records(self, str topic, int most)
-    cdef _place(self, topic)
+    @cython.locals(record=Record, it=Input)
+    cpdef push_back(self, list records)
+    cdef Input _input(self, str topic)
     @cython.locals(unit=Unit)
     cdef _start(self, lane, route, list records)
     @cython.locals(last=Record)

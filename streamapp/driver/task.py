@@ -12,6 +12,7 @@ from typing import Protocol
 
 from streamapp.driver.delivery import Delivery
 from streamapp.driver.gate import Gate
+from streamapp.driver.input import Input
 from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit
 from streamapp.errors import RecordError
@@ -51,24 +52,20 @@ class Work(Protocol):
 
 
 class Task:
-    """The buffer, the running units and the offsets of one partition number."""
+    """The buffer, the running units and the inputs of one partition number."""
 
     def __init__(self, number: int, gate: Gate, work: Work, routes: dict[str, Route]) -> None:
         self.number = number
         self.routes = routes
-        #: Next offset to read of each input partition, after the units that have finished.
-        self.offsets: dict[Partition, int] = {}
+        self.inputs: dict[Partition, Input] = {}
         #: Table name -> the task's partition of it.
         self.stores: dict[str, StorePartition] = {}
-        self.buffered: dict[Partition, int] = {}
-        #: Append time (ms) of the last record that finished, of each input partition.
-        self.append_times: dict[Partition, int] = {}
         #: Number of the next intent, and whether so many wait that events must wait too.
         self.intent_number = 0
         self.held = False
         #: Deliveries that were made ahead, of the records at the front of the buffer.
         self.ahead: deque[Delivery] = deque()
-        self._places: dict[str, Partition] = {}
+        self._by_topic: dict[str, Input] = {}
         self._buffer: deque[Record] = deque()
         self._running: dict[int, Unit] = {}
         self._singles = 0
@@ -79,6 +76,10 @@ class Task:
 
     def __len__(self) -> int:
         return len(self._buffer)
+
+    def read_from(self, partition: Partition, offset: int) -> None:
+        """Add an input partition; its first record to come is the one at `offset`."""
+        self.inputs[partition] = self._by_topic[partition.topic] = Input(partition, offset)
 
     def next_records(self, topic: str, most: int) -> list[Record]:
         """Up to so many records of one topic that are the next to start; they stay where they are."""
@@ -97,7 +98,7 @@ class Task:
     def add(self, partition: Partition, records: list[Record]) -> None:
         """Take fetched records; start the next unit if none runs."""
         self._buffer.extend(records)
-        self.buffered[partition] = self.buffered.get(partition, 0) + len(records)
+        self._by_topic[partition.topic].buffered += len(records)
         self.advance()
 
     def push_back(self, records: list[Record]) -> None:
@@ -105,7 +106,8 @@ class Task:
         self._buffer.extendleft(reversed(records))
         self.ahead.clear()
         for record in records:
-            self.buffered[self._place(record.topic)] += 1
+            it = self._input(record.topic)
+            it.buffered += 1
         self._singles = len(records)
 
     def flush(self) -> None:
@@ -138,15 +140,12 @@ class Task:
         elif most > 1:
             while len(records) < most and buffer and buffer[0].topic == topic:
                 records.append(buffer.popleft())
-        self.buffered[self._place(topic)] -= len(records)
+        it = self._input(topic)
+        it.buffered -= len(records)
         return records
 
-    def _place(self, topic: str) -> Partition:
-        """This task's partition of a topic; kept, because it is asked for twice an event."""
-        place = self._places.get(topic)
-        if place is None:
-            place = self._places[topic] = Partition(topic, self.number)
-        return place
+    def _input(self, topic: str) -> Input:
+        return self._by_topic[topic]
 
     def _start(self, lane: int, route: Route, records: list[Record]) -> None:
         unit = Unit(self, records, lane)
@@ -164,10 +163,7 @@ class Task:
         """All agents are done with the unit, or it was replaced by its dead letter."""
         unit.live = False
         last = unit.records[-1]
-        partition = self._place(last.topic)
-        if last.offset >= self.offsets[partition]:  # with lanes a later event may have finished before
-            self.offsets[partition] = last.offset + 1
-            self.append_times[partition] = last.timestamp
+        self._input(last.topic).passed(last)
         self._work.finished(unit)
         del self._running[unit.lane]
         self.gate.leave()
@@ -187,12 +183,13 @@ class Task:
         Stores with a retention let go of what is older. A partition that lags behind holds it back: what it is still
         to bring must find its marks. None: nothing has finished yet.
         """
-        if not self.append_times:
+        times = [it.append_time for it in self.inputs.values() if it.has_finished]
+        if not times:
             return None
-        newest = oldest = max(self.append_times.values())
-        for partition in self.offsets:
-            if self.buffered.get(partition) or not at_end(partition):
-                oldest = min(oldest, self.append_times.get(partition, 0))
+        newest = oldest = max(times)
+        for it in self.inputs.values():
+            if it.buffered or not at_end(it.partition):
+                oldest = min(oldest, it.append_time)
         return newest // 1000, oldest // 1000
 
     @property
@@ -204,16 +201,13 @@ class Task:
         """Start nothing more. What was fetched stays counted, so that no commit goes past it."""
         self._stopped = True
 
-    def _forget(self) -> None:
-        self._buffer.clear()
-        self.ahead.clear()
-        self.buffered.clear()
-        self._singles = 0
-
     def give_up(self) -> None:
         """The transaction is gone: drop running units and everything fetched."""
         for unit in self._running.values():
             unit.give_up()
         self._running.clear()
-        self.append_times.clear()  # of events that never happened; until others finish, nothing is let go
-        self._forget()
+        self._buffer.clear()
+        self.ahead.clear()
+        self._singles = 0
+        for it in self.inputs.values():
+            it.forget()

@@ -1,5 +1,8 @@
 cimport cython
 
+from streamapp.state.partition cimport Partition as StorePartition
+from streamapp.state.unit cimport Unit as StoreUnit
+
 
 cdef class Unit:
     cdef public object task, entries
@@ -12,7 +15,8 @@ cdef class Unit:
     cpdef left(self, worker)
     cpdef done(self)
     cpdef send(self, record)
-    cpdef store(self, partition)
+    @cython.locals(found=StoreUnit)
+    cpdef StoreUnit store(self, StorePartition partition)
     cpdef drop(self)
 
 

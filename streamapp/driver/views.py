@@ -139,7 +139,7 @@ class Views:
 
     def _version(self, task: Task, store: StorePartition, table: str) -> Version:
         committed = self.engine.committed
-        inputs = {at.topic: committed[at] for at in task.offsets if at in committed}
+        inputs = {at.topic: committed[at] for at in task.inputs if at in committed}
         return Version(
             task.number, self.engine.changelogs[table], store.checkpoint, inputs, self.engine.commits.caught_up_at
         )
@@ -167,8 +167,8 @@ class Views:
     def buffered(self) -> Iterator[tuple[Partition, int]]:
         """Records of each owned input that were fetched and have not started."""
         for task in self.engine.tasks:
-            for partition in task.offsets:
-                yield partition, task.buffered.get(partition, 0)
+            for partition, it in task.inputs.items():
+                yield partition, it.buffered
 
     def rows(self) -> Iterator[tuple[str, int, int]]:
         """Table, partition and about how many rows it has, of everything owned."""

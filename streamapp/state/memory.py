@@ -72,6 +72,9 @@ class MemoryStorage:
                 return value
         return None
 
+    def get_all(self, keys: list[bytes]) -> list[bytes | None]:
+        return [self._get(key) for key in keys]
+
     def layers(self, start: bytes, stop: bytes | None) -> list[Iterator[tuple[bytes, bytes]]]:
         self._check_open()
         return [self._rows[end_s].between(start, stop) for end_s in self.segments]

@@ -14,7 +14,7 @@ leaves both or neither, and the changelog from the checkpoint on repairs the res
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator
+from collections.abc import ItemsView, Iterable, Iterator
 from itertools import islice
 
 from streamapp.failpoints import failpoint
@@ -44,6 +44,8 @@ class Partition:
         #: Append times below this go to the newest segment. Unknown until the first `advance` after opening.
         self._segment_end_s = FOREVER if retention_s is None else -1
         self._closed = False
+        #: Reads what is below the overlay: what is sealed, over what is stored.
+        self._read = storage.get
         #: Changes of what is below the overlay; what was read there before is true while it stays the same.
         self.version = 0
 
@@ -60,20 +62,29 @@ class Partition:
     def closed(self) -> bool:
         return self._closed
 
-    @property
-    def reader(self) -> Callable[[bytes], bytes | None]:
-        """Reads what is below the overlay: what is sealed, over what is stored."""
-        return self._sealed_or_stored if self._sealed else self._storage.get
-
     def begin(self) -> Unit:
         """A unit that sees everything finished so far. Several may be open when they share no key."""
         if self._closed:
             raise UnitEnded(f"{self.name} is closed")
-        return Unit(self, self.overlay, self.reader)
+        return Unit(self, self.overlay, self._read)
+
+    def read_all(self, keys: list[bytes]) -> list[bytes | None]:
+        """What a unit would find that nothing finished has written to, of many keys at once.
+
+        It stays true as long as `version` is the same.
+        """
+        found, sealed = self._storage.get_all(keys), self._sealed
+        if not sealed:
+            return found
+        return [sealed.get(key, stored) for key, stored in zip(keys, found, strict=True)]
 
     def _sealed_or_stored(self, key: bytes) -> bytes | None:
         value = self._sealed.get(key, MISSING)
         return self._storage.get(key) if value is MISSING else value  # type: ignore[return-value]
+
+    def _set_sealed(self, sealed: Overlay) -> None:
+        self._sealed = sealed
+        self._read = self._sealed_or_stored if sealed else self._storage.get
 
     def changes(self) -> ItemsView[bytes, bytes | None]:
         """What finished units wrote since the last seal: one change a key, in the order keys were first written."""
@@ -87,7 +98,8 @@ class Partition:
         """
         if self._closed or self._sealed:
             raise UnitEnded(f"{self.name} is closed, or sealed already and neither committed nor aborted")
-        self._sealed, self._sealed_order = self.overlay, self._order
+        self._set_sealed(self.overlay)
+        self._sealed_order = self._order
         self.overlay = {}
         self.version += 1
         return self._sealed.items()
@@ -104,7 +116,7 @@ class Partition:
         if self._sealed:
             self._check_placed()
             self._storage.write(self._sealed.items(), checkpoint)
-            self._sealed = {}
+            self._set_sealed({})
         elif checkpoint != self._storage.checkpoint:
             self._storage.write((), checkpoint)
 
@@ -112,7 +124,7 @@ class Partition:
         """Forget what finished units wrote since the last commit, sealed or not; open units can no longer merge."""
         if not self._closed:
             self.overlay = {}
-            self._sealed = {}
+            self._set_sealed({})
             self.version += 1
 
     def restore(self, records: Iterable[Change], checkpoint: int, newest_s: int | None = None) -> None:
@@ -173,7 +185,7 @@ class Partition:
         if not self._closed:
             self._closed = True
             self.overlay = Ended(f"{self.name} is closed")
-            self._sealed = {}
+            self._set_sealed({})
             self._storage.close()
 
     def _place(self, append_time_s: int) -> None:

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rocksdict import ColumnFamily, DbClosedError, Rdict, WriteBatch
 
@@ -69,7 +70,8 @@ class RocksStorage:
         self._memory = memory
         self._families: dict[int, Rdict] = {}
         self._handles: dict[int, ColumnFamily] = {}
-        self._gets: list[Callable[[bytes], bytes | None]] = []
+        #: The look-up of each segment, newest first; of one key, or of a list of them.
+        self._gets: list[Callable[[Any], Any]] = []
         self.segments: list[int] = []
         self.checkpoint: int | None = None
         names = [_family(FOREVER)] if create and not segmented else []
@@ -122,12 +124,24 @@ class RocksStorage:
     def _get(self, key: bytes) -> bytes | None:
         try:
             for get in self._gets:
-                value = get(key)
+                value: bytes | None = get(key)
                 if value is not None:
                     return value
         except Exception as error:
             raise translated(error, self._name) from error
         return None
+
+    def get_all(self, keys: list[bytes]) -> list[bytes | None]:
+        found: list[bytes | None] = [None] * len(keys)
+        try:
+            places: Iterable[int] = range(len(keys))
+            for get in self._gets:
+                places = [place for place in places if found[place] is None]
+                for place, value in zip(places, get([keys[place] for place in places]), strict=True):
+                    found[place] = value
+        except Exception as error:
+            raise translated(error, self._name) from error
+        return found
 
     def layers(self, start: bytes, stop: bytes | None) -> list[Iterator[tuple[bytes, bytes]]]:
         return [self._rows(self._families[end_s], start, stop) for end_s in self.segments]

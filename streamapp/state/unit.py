@@ -90,7 +90,9 @@ class Unit:
             raise UnitEnded("this unit began before a commit, an abort or a close: its writes belong to nothing now")
         if self._ended is not None:
             raise UnitEnded(self._ended)
-        self._overlay.update(self._staged)
+        overlay = self._overlay
+        for key, value in self._staged.items():
+            overlay[key] = value
         self._ended = _MERGED
 
     def drop(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +36,9 @@ from streamapp.state import Unit as StoreUnit
 from streamapp.testing.cluster import MemoryCluster
 from streamapp.testing.consumer import MemoryConsumer
 from streamapp.types import Partition
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from planted_store import plant_store
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 MUTANTS: list[Mutant] = []
@@ -256,7 +261,7 @@ def the_overlay_survives_an_abort(patch: pytest.MonkeyPatch) -> None:
     def kept(self: StorePartition) -> None:
         self.overlay, self._sealed = {**self._sealed, **self.overlay}, {}
 
-    patch.setattr(StorePartition, "abort", kept)
+    plant_store(patch, abort=kept)
 
 
 @mutant
@@ -289,7 +294,7 @@ def the_next_ones_rows_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
     def kept(self: StorePartition) -> None:
         self._sealed = {}
 
-    patch.setattr(StorePartition, "abort", kept)
+    plant_store(patch, abort=kept)
 
 
 @mutant
@@ -299,7 +304,7 @@ def reads_miss_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
     def blind(self: StorePartition) -> StoreUnit:
         return StoreUnit(self, self.overlay, self._storage.get)
 
-    patch.setattr(StorePartition, "begin", blind)
+    plant_store(patch, begin=blind)
 
 
 @mutant

@@ -6,22 +6,25 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
 import driver
+from planted_store import plant_store
 
 from streamapp.driver.engine import Engine
 from streamapp.driver.intents import Intents
 from streamapp.driver.sealed import Sealed
+from streamapp.driver.task import Task
 from streamapp.driver.timers import Timers
 from streamapp.eos.producer import Producer
 from streamapp.state import Partition as StorePartition
 from streamapp.state import Unit as StoreUnit
+from streamapp.types import Partition
 
 SEEDS = int(os.environ.get("DRIVER_SEEDS", "100"))
 ONLY = os.environ.get("SEED")
@@ -69,18 +72,18 @@ def the_next_ones_rows_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
     def kept(self: StorePartition) -> None:
         self._sealed = {}
 
-    patch.setattr(StorePartition, "abort", kept)
+    plant_store(patch, abort=kept)
 
 
 def reads_miss_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
     def blind(self: StorePartition) -> StoreUnit:
         return StoreUnit(self, self.overlay, self._storage.get)
 
-    patch.setattr(StorePartition, "begin", blind)
+    plant_store(patch, begin=blind)
 
 
 def ranges_miss_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(StorePartition, "layers", lambda self, start, stop: self._storage.layers(start, stop))
+    plant_store(patch, layers=lambda self, start, stop: self._storage.layers(start, stop))
 
 
 def settled_after_the_next_one_was_sealed(patch: pytest.MonkeyPatch) -> None:
@@ -103,6 +106,22 @@ def settled_after_the_next_one_was_sealed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Engine, "_seal", before)
 
 
+class Finished(Mapping[Partition, int]):
+    """How far a task's events have finished, at the instant it is asked."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def __getitem__(self, at: Partition) -> int:
+        return self._task.inputs[at].offset
+
+    def __iter__(self) -> Iterator[Partition]:
+        return iter(self._task.inputs)
+
+    def __len__(self) -> int:
+        return len(self._task.inputs)
+
+
 def offsets_of_the_end(patch: pytest.MonkeyPatch) -> None:
     """The offsets that are sent are those of the events that have finished by then."""
     whole = Sealed.__init__
@@ -110,7 +129,7 @@ def offsets_of_the_end(patch: pytest.MonkeyPatch) -> None:
     def live(self: Sealed, tasks: Any, *rest: Any) -> None:
         whole(self, tasks, *rest)
         (task, *_) = tasks
-        self.offsets = task.offsets
+        self.offsets = Finished(task)  # type: ignore[assignment]
 
     patch.setattr(Sealed, "__init__", live)
 
@@ -152,7 +171,7 @@ def marks_looked_up_ahead_are_believed_beyond_a_seal(patch: pytest.MonkeyPatch) 
         self.version = before
         return changes
 
-    patch.setattr(StorePartition, "seal", unchanged)
+    plant_store(patch, seal=unchanged)
 
 
 MUTANTS: tuple[Mutant, ...] = (

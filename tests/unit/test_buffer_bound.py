@@ -9,6 +9,7 @@ import pytest
 
 from streamapp.clock import SYSTEM_CLOCK
 from streamapp.driver.consumer import BUFFER_BYTES, BUFFER_HIGH, GroupConsumer, room
+from streamapp.driver.input import Input
 from streamapp.driver.record import Record
 from streamapp.types import Partition
 
@@ -24,9 +25,9 @@ class Worker:
 
     def __init__(self) -> None:
         self.paused: set[Partition] = set()
-        self.buffered: dict[Partition, dict[Partition, int]] = {A: {}, B: {}}
+        self.inputs = {at: Input(at, 0) for at in (A, B)}
         member: Any = SimpleNamespace(assignment=lambda: {A, B}, pause=self._pause, resume=self._resume)
-        owners = {at: SimpleNamespace(buffered=self.buffered[at], add=self._add) for at in (A, B)}
+        owners = {at: SimpleNamespace(inputs=self.inputs, add=self._add) for at in (A, B)}
         engine: Any = SimpleNamespace(owners=owners, gate=SimpleNamespace(running=0), waiting=lambda: None)
         self._consumer = GroupConsumer(member, engine, SYSTEM_CLOCK, prepare=self._prepare, crash=print)
 
@@ -34,8 +35,7 @@ class Worker:
         raise NotImplementedError
 
     def _add(self, partition: Partition, fetched: list[Record]) -> None:
-        waiting = self.buffered[partition]
-        waiting[partition] = waiting.get(partition, 0) + len(fetched)
+        self.inputs[partition].buffered += len(fetched)
 
     def _pause(self, *partitions: Partition) -> None:
         self.paused.update(partitions)
@@ -54,10 +54,10 @@ def test_a_partition_waits_when_its_share_is_full_and_goes_on_at_a_quarter(size:
     assert worker.paused == set()
     worker.fetch({A: records(1, size)})
     assert worker.paused == {A}
-    worker.buffered[A][A] = most // 4 + 1
+    worker.inputs[A].buffered = most // 4 + 1
     worker.fetch({})
     assert worker.paused == {A}
-    worker.buffered[A][A] = most // 4
+    worker.inputs[A].buffered = most // 4
     worker.fetch({})
     assert worker.paused == set()
 
@@ -66,7 +66,7 @@ def test_a_record_larger_than_the_share_does_not_stop_its_partition() -> None:
     worker = Worker()
     worker.fetch({B: records(1, BUFFER_BYTES)})
     assert worker.paused == {B}
-    worker.buffered[B][B] = 0
+    worker.inputs[B].buffered = 0
     worker.fetch({})
     assert worker.paused == set()
 

@@ -14,10 +14,14 @@ import pytest
 from streamapp.driver.engine import Engine
 from streamapp.eos.producer import Producer
 from streamapp.errors import StoreError, TransactionAborted
+from streamapp.state import Partition as StorePartition
 from streamapp.state.memory import MemoryStorage
 from streamapp.testing import Bench
 from streamapp.testing.cluster import MemoryCluster
 from streamapp.types import Partition
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from planted_store import plant_store
 
 SHOP = """
     import asyncio
@@ -316,9 +320,6 @@ def test_a_disk_that_refuses_what_is_committed_ends_the_worker(
 
 def test_append_time_is_that_of_what_is_committed(shop: Any, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the next one has brought lets nothing go: a crash would do it again without what it saw."""
-    from streamapp.state import Partition as StorePartition
-
-    bench = shop()
     told: list[int] = []
     advance = StorePartition.advance
 
@@ -327,7 +328,8 @@ def test_append_time_is_that_of_what_is_committed(shop: Any, calls: Calls, monke
             told.append(newest_s)
         advance(self, newest_s, oldest_s)
 
-    monkeypatch.setattr(StorePartition, "advance", watched)
+    plant_store(monkeypatch, advance=watched)
+    bench = shop()
     engine = in_flight(bench, calls, order("e1"))
     known = max(task.append_time(lambda _: True) or (0, 0) for task in engine.tasks)[0]
     bench.broker.append_ahead_s += 30 * 86_400

@@ -15,6 +15,9 @@ from streamapp.state import Partition as StorePartition
 from streamapp.testing import Bench, CrashMatters, crash_everywhere
 from streamapp.testing.points import POINTS
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from planted_store import plant_store
+
 SHOP = """
     from typing import ClassVar
     import asyncio
@@ -147,6 +150,6 @@ def test_a_restore_that_leaves_something_out_is_found(shop: Path, monkeypatch: p
     def short(self: Any, records: Any, *rest: Any) -> None:
         whole(self, list(records)[:-1], *rest)
 
-    monkeypatch.setattr(StorePartition, "restore", short)
+    plant_store(monkeypatch, restore=short)
     with pytest.raises(CrashMatters, match="is not what its changelog says"):
         crash_everywhere(scenario, "shop", points=["K12"], disks=["lost"])

@@ -27,14 +27,15 @@ class Work:
 
 def task_of(*partitions: Partition) -> Task:
     task = Task(0, Gate(), Work(), {})
-    task.offsets = dict.fromkeys(partitions, 0)
+    for partition in partitions:
+        task.read_from(partition, 0)
     task.stores["inbox"] = MemoryState().open_partition(Identity("app", "inbox", 0, "log"), RETENTION_S)
     return task
 
 
 def finish(task: Task, partition: Partition, appended_s: int) -> None:
     """One event of that append time is over, with a mark in the inbox."""
-    record = Record(partition.topic, partition.number, task.offsets[partition], appended_s * 1000, None, None)
+    record = Record(partition.topic, partition.number, task.inputs[partition].offset, appended_s * 1000, None, None)
     unit = Unit(task, [record])
     task._running[0] = unit
     task.gate.open()
@@ -72,9 +73,9 @@ def test_an_input_that_lags_holds_the_dropping_back() -> None:
     commit(task)
     finish(task, A, 5000)
     assert b"b-1000" in commit(task, B)
-    task.buffered[B] = 1  # fetched and not yet run, which is as far behind
+    task.inputs[B].buffered = 1  # fetched and not yet run, which is as far behind
     assert b"b-1000" in commit(task)
-    task.buffered[B] = 0
+    task.inputs[B].buffered = 0
     assert b"b-1000" not in commit(task)
 
 

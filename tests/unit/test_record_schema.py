@@ -43,7 +43,7 @@ def record(value: bytes, key: bytes | None = b"ann", partition: int | None = Non
 
 
 def read(fetched: Any, record_type: Any = Transfer) -> tuple[Any, Any]:
-    return RecordSchema(Codec(record_type)).reader(PARTITIONS)(fetched)
+    return RecordSchema(Codec(record_type)).reader(PARTITIONS).read(fetched)
 
 
 def test_a_good_record_is_its_key_and_its_value() -> None:
