@@ -1,6 +1,6 @@
 cimport cython
 
-cdef bint _COMPILED
+cdef long _LOOPED_BYTES
 cdef long MAX_RECORD_BYTES
 cdef int NESTING_MAX
 

@@ -19,8 +19,8 @@ NESTING_MAX = 32
 AHEAD_MAX_S = 3600.0
 
 
-#: A loop over bytes is the quickest when it is compiled, and the slowest when it is not.
-_COMPILED = not __file__.endswith(".py")
+#: Up to so many bytes a loop over them is the quickest when it is compiled, and none when it is not.
+_LOOPED_BYTES = 0 if __file__.endswith(".py") else 512
 
 
 class Decoder:
@@ -93,7 +93,7 @@ class Codec(Generic[R]):
 
 def brackets(value: bytes) -> int:
     """How many objects and arrays may begin in JSON text; those in strings count, too."""
-    if not _COMPILED:
+    if len(value) > _LOOPED_BYTES:
         return value.count(b"{") + value.count(b"[")
     found = 0
     for byte in value:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import aiokafka
@@ -22,7 +22,7 @@ from aiokafka.structs import TopicPartition
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.driver.environment import Listener, WantedTopics
-from streamapp.driver.record import Batches, Record, Unpacked
+from streamapp.driver.record import Batches, Chunk, Record, Unpacked
 from streamapp.driver.state_directory import State, opened_state
 from streamapp.eos.connections import KafkaCluster, connect, security_options
 from streamapp.eos.protocol import Membership
@@ -274,7 +274,9 @@ class _Results(OrderedDict[Any, Any]):
 class _Chunks(PartitionRecords):
     """aiokafka's reading of one answered fetch, a chunk a step instead of a record.
 
-    What is aborted, a control batch or corrupt, and which offset is next, is decided there.
+    What is aborted, a control batch or corrupt, and which offset is next, is decided there. An iterator that is begun
+    refers to this, and neither this nor `found` to one: such a ring would keep the bytes of every fetch until Python's
+    collector comes by.
     """
 
     def __init__(self, found: PartitionRecords) -> None:
@@ -288,6 +290,11 @@ class _Chunks(PartitionRecords):
             found._check_crcs,
             found._isolation_level,
         )
+        self._records_iterator = found._records_iterator = None
+
+    def __iter__(self) -> Iterator[Chunk]:
+        chunks: Iterator[Chunk] = self._unpack_records()
+        return chunks
 
     def _consumer_record(self, tp: Any, record: Any) -> Any:
         return record

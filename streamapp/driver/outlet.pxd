@@ -18,7 +18,7 @@ cdef class Outlet:
     cdef long long _roomy
 
     cpdef send_soon(self, key, value)
-    @cython.locals(unit=Unit, raw_key=bytes, raw_value=bytes)
+    @cython.locals(unit=Unit, text=str, raw_key=bytes, raw_value=bytes)
     cdef _stage(self, key, value)
     @cython.locals(unit=Unit, filling=Filling)
     cdef _stage_as(self, form, key, value)

@@ -108,7 +108,8 @@ class Outlet:
         if known is not self._known:
             self._known = known
             self._count, self._roomy = known.partition_count, known.max_message_bytes - ROOM
-        raw_key: bytes = key.encode()
+        text: str = key
+        raw_key: bytes = text.encode()
         raw_value: bytes = bytes(value) if isinstance(value, bytes) else self._encode(value)
         if len(raw_key) + len(raw_value) > self._roomy:
             self._filling.check(self._name, raw_key, raw_value)

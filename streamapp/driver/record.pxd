@@ -46,7 +46,7 @@ cdef class Batch:
 
 
 cdef class Unpacked:
-    cdef object _chunks
+    cdef object _chunks, _remaining
     cdef list _records
     cdef int _at
     cdef public long long next_fetch_offset

@@ -163,10 +163,11 @@ class Unpacked:
     `chunks` has a `next_fetch_offset` behind what it has handed out; so has this, behind the last record.
     """
 
-    __slots__ = ("_at", "_chunks", "_records", "next_fetch_offset")
+    __slots__ = ("_at", "_chunks", "_records", "_remaining", "next_fetch_offset")
 
     def __init__(self, chunks: Any) -> None:
         self._chunks = chunks
+        self._remaining: Iterator[Chunk] = iter(chunks)
         self._records: list[Record] = []
         self._at = 0
         self.next_fetch_offset = chunks.next_fetch_offset
@@ -179,7 +180,7 @@ class Unpacked:
             self._at = 0
             self._records = []
             try:
-                chunk: Chunk = next(self._chunks)
+                chunk: Chunk = next(self._remaining)
             except StopIteration:  # there may be more that is no record: control batches, aborted ones
                 self.next_fetch_offset = self._chunks.next_fetch_offset
                 raise

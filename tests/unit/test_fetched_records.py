@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import struct
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -97,6 +99,7 @@ class Fetch:
         self.state = assignment.state_value(TP)
         self.state.seek(asked)
         records = PartitionRecords(TP, MemoryRecords(raw), list(aborted), asked, None, None, True, READ_COMMITTED)
+        self.found = weakref.ref(records)
         self.result = FetchResult(TP, assignment=assignment, partition_records=records, backoff=0)
         if ours:
             results = kafka._Results()
@@ -120,6 +123,21 @@ async def test_they_are_what_aiokafka_makes_and_so_is_every_position(seed: int, 
         assert own.result.has_more() == stock.result.has_more(), f"seed {seed}"
         if not own.result.has_more():
             break
+
+
+@pytest.mark.parametrize("most", [None, 1], ids=["read to its end", "dropped half-way"])
+async def test_a_fetch_is_let_go_of_with_its_last_reader(most: int | None) -> None:
+    """Not when Python's collector comes by: until then each fetch would keep its bytes."""
+    gc.disable()
+    try:
+        fetch = Fetch(batch(0, list(range(6))), [], 0, ours=True)
+        held = [it for it in gc.get_referents(fetch.result._partition_records) if isinstance(it, PartitionRecords)]
+        references = [fetch.found, *map(weakref.ref, held)]
+        assert held and fetch.take(most)
+        del fetch, held
+        assert [it() for it in references] == [None, None]
+    finally:
+        gc.enable()
 
 
 async def test_the_draws_hold_every_kind() -> None:
