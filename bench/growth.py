@@ -32,7 +32,7 @@ POINTS: dict[str, tuple[int, ...]] = {
     "workers": (1, 2, 4),
 }
 #: Of each round: records at most, bytes at most, seconds at most.
-WARM, MEASURED = 30_000, 120_000
+WARM, MEASURED = 60_000, 240_000
 _INPUT_BYTES = 600 << 20
 _WARM_S, _MEASURED_S = 6.0, 10.0
 #: An ordinary record's size; `bytes` pads it.

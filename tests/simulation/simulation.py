@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from streamapp.driver.input import Input
 from streamapp.driver.sealed import Sealed
 from streamapp.eos import commit as eos_commit
 from streamapp.eos import recovery
@@ -316,9 +317,8 @@ class Slice:
 
     def __init__(self, worker: Worker, number: int) -> None:
         self.number = number
-        self.offsets = {at: offset for at, offset in worker.positions.items() if at.number == number}
+        self.inputs = {at: Input(at, offset) for at, offset in worker.positions.items() if at.number == number}
         self.stores = {STATE: worker.disk.partition(number)}
-        self.buffered: dict[Partition, int] = {}
 
     def append_time(self, at_end: object) -> None:
         """No retention."""
