@@ -25,7 +25,7 @@ import msgspec
 from streamapp.embedded import death, disk, jars, ports, process, wire
 from streamapp.embedded.ports import HOST
 from streamapp.embedded.process import Process
-from streamapp.embedded.properties import Place, jvm_flags, logging_configuration, server_properties
+from streamapp.embedded.properties import Place, jvm_flags, logging_configuration, overrides, server_properties
 from streamapp.errors import ConfigurationError
 
 PORT = 9092
@@ -68,8 +68,10 @@ class Node:
         temporary = self.directory / "tmp"
         shutil.rmtree(temporary, ignore_errors=True)  # libraries that a killed JVM had unpacked
         temporary.mkdir()
+        has_run = (self.directory / "data" / "recovery-point-offset-checkpoint").exists()
+        added = overrides(comes_back=has_run)
         self._child = process.start(
-            [*self._java(self._kafka.heap_mib), "kafka.Kafka", self.directory / "server.properties"],
+            [*self._java(self._kafka.heap_mib), "kafka.Kafka", self.directory / "server.properties", *added],
             log=self.directory / "jvm.log",
             environment={},
             die_with_parent=self._kafka.die_with_parent,

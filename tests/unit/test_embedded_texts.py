@@ -10,7 +10,7 @@ import pytest
 
 from streamapp.embedded import death, wire
 from streamapp.embedded.death import PortTaken
-from streamapp.embedded.properties import Place, jvm_flags, logging_configuration, server_properties
+from streamapp.embedded.properties import Place, jvm_flags, logging_configuration, overrides, server_properties
 from streamapp.errors import StoreError, Unavailable
 
 PLACES = [Place(1, 9092, 40001), Place(2, 9093, 40002), Place(3, 9094, 40003)]
@@ -33,7 +33,10 @@ def test_copies_of_every_topic_the_internal_ones_too(places: list[Place], factor
 
 def test_what_exactly_once_and_tests_need() -> None:
     told = settings(PLACES[1], PLACES)
-    assert told["transaction.abort.timed.out.transaction.cleanup.interval.ms"] == "1000"
+    sweep = "transaction.abort.timed.out.transaction.cleanup.interval.ms"
+    assert told[sweep] == "1000"
+    assert overrides(comes_back=False) == []
+    assert overrides(comes_back=True) == ["--override", f"{sweep}=10000"]
     assert told["auto.create.topics.enable"] == "false"
     assert told["group.initial.rebalance.delay.ms"] == "0"
     assert told["controller.quorum.voters"] == "1@127.0.0.1:40001,2@127.0.0.1:40002,3@127.0.0.1:40003"
