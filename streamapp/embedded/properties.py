@@ -2,7 +2,8 @@
 
 Set up for a laptop: few partitions of the internal topics, few threads, small buffers; a transaction whose owner died
 ends within a second of its time-out (Kafka looks every ten by default), but not in a node that comes back
-(`overrides`); a group's first member does not wait for others. With three nodes every topic, the internal ones too, has three copies of which two must be in step.
+(`overrides`); a group's first member does not wait for others. With three nodes every topic, the internal ones too, has
+three copies of which two must be in step.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def overrides(*, comes_back: bool) -> list[str]:
 
     One that comes back after a kill is fenced some seconds later, when its old session is over. A transaction that it
     aborts of its own accord at that instant loses its markers, and what was aborted becomes visible with the next
-    commit of its producer (KAFKA-20734, seen on 4.3.1: 6 of 21 starts with a look every second, none of 6 with one every
-    ten). So it looks as late as Kafka's own default has it.
+    commit of its producer (KAFKA-20734, seen on 4.3.1: 6 of 21 starts with a look every second, none of 6 with one
+    every ten). So it looks as late as Kafka's own default has it.
     """
     return ["--override", f"{_SWEEP}=10000"] if comes_back else []
 
