@@ -54,12 +54,12 @@ main()
 """
 #: A worker that keeps 64 bytes of each event, as a forgotten dictionary entry would.
 _LEAKING = """
-from streamapp.driver.task import Task
-kept, add = [], Task.add
-def leaking(self, partition, records):
-    kept.extend(bytes(64) for _ in records)
-    return add(self, partition, records)
-Task.add = leaking
+from streamapp.driver.consumer import GroupConsumer
+kept, hand_over = [], GroupConsumer._hand_over
+def leaking(self, fetched):
+    kept.extend(bytes(64) for records in fetched.values() for _ in records)
+    return hand_over(self, fetched)
+GroupConsumer._hand_over = leaking
 """
 
 
