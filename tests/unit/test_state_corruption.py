@@ -100,6 +100,8 @@ def outcome(path: Path) -> str:
         unit = partition.begin()
         looked_up = {key: value for n in range(200) if (value := unit.get(key := b"%03d" % n)) is not None}
         assert looked_up == {key: value for key, value in found.items() if key != b"latest"}
+        keys = [b"%03d" % n for n in range(200)]
+        assert partition.read_all(keys) == [looked_up.get(key) for key in keys]
         assert found == fold(partition.checkpoint or 0) or completed(found, partition.checkpoint or 0) == fold(COMMITS)
         return str(partition.checkpoint)
     except StateCorrupted:

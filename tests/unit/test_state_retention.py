@@ -48,6 +48,26 @@ def test_ids_older_than_the_retention_go_with_their_segment(state: StateDirector
     assert seen(inbox)[0] == b"1100"
 
 
+def test_many_keys_at_once_are_found_as_one_by_one(state: StateDirectory | MemoryState) -> None:
+    inbox = state.open_partition(IDENTITY, RETENTION_S)
+    for time_s in (1_000, 1_060, 1_120):  # a segment each
+        inbox.advance(time_s)
+        mark(inbox, b"%d" % time_s, b"of %d" % time_s)
+        mark(inbox, b"again", b"of %d" % time_s)
+    unit = inbox.begin()
+    unit.set(b"sealed", b"new")
+    unit.set(b"1060", b"newer")
+    unit.delete(b"1000")
+    unit.merge()
+    keys = [b"1120", b"unknown", b"again", b"1000", b"sealed", b"1060"]
+    assert len(inbox._storage.segments) == 3
+    assert inbox.read_all(keys) == [b"of 1120", None, b"of 1120", b"of 1000", None, b"of 1060"]
+    inbox.seal()
+    assert inbox.read_all(keys) == [b"of 1120", None, b"of 1120", None, b"new", b"newer"]
+    assert inbox.read_all(keys) == [inbox.begin().get(key) for key in keys]
+    assert inbox.read_all([]) == []
+
+
 @given(
     times=st.lists(st.integers(0, 3_000), min_size=1, max_size=60),
     retention_s=st.integers(1, 400),
