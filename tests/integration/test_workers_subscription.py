@@ -64,8 +64,8 @@ def pair(service: Service, letters: str) -> tuple[Worker, Worker]:
 
 
 def until_shared(service: Service, letters: str, *workers: Worker) -> None:
-    """Until each of two has half of the partitions, whichever these are."""
-    half = re.compile(rf"{service.id}-{letters[-1]}\[\d[-,]\d\], ready")
+    """Until each of two has half of the partitions, whichever these are: the first had all for a moment."""
+    half = re.compile(rf"{service.id}-{letters[-1]}\[(?!0-3)\d[-,]\d\], ready")
     wait_until(
         lambda: all(half.search(worker.said) for worker in workers), lambda: "".join(worker.said for worker in workers)
     )
