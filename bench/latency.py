@@ -75,7 +75,7 @@ def measure(
 def _read(bootstrap: str, output: str, partitions: int, program: Process, on_progress: OnProgress) -> list[int]:
     """The latencies, ns, of the legs due in the measured time."""
     options = {"group.id": "bench-latency", "isolation.level": "read_committed", "enable.auto.commit": False}
-    consumer = Consumer(job.client(bootstrap) | options | {"fetch.wait.max.ms": 10, "auto.offset.reset": "latest"})
+    consumer = Consumer(job.client(bootstrap) | options | {"auto.offset.reset": "latest"})
     try:
         # From the end as it is now: the warm-up's legs are of no interest.
         places = [TopicPartition(output, number) for number in range(partitions)]
