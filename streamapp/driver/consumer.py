@@ -26,7 +26,7 @@ from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
 
-#: Records of a partition that may wait in its task before it is paused; it is resumed at a quarter of them.
+#: Records of a partition that may wait in its task before it is full; it has room again at a quarter of them.
 BUFFER_HIGH = 4000
 #: Bytes that may wait in all tasks of the worker, shared evenly: large records are fewer. One fetch may go above it.
 BUFFER_BYTES = 64 << 20
@@ -59,9 +59,10 @@ class GroupConsumer:
         #: False while partitions change hands: what is fetched then is dropped, and sought again before it is True.
         self._accepting = False
         self._closed = False
+        #: Assigned, and nothing is fetched of them yet.
         self._paused: set[Partition] = set()
-        #: How many records like those that came last may wait, of each partition.
-        self._most: dict[Partition, int] = {}
+        #: As much of these waits in their tasks as may.
+        self._full: set[Partition] = set()
         #: What was owned before this rebalance, and whether the seat was lost; None: nothing yet.
         self._before: frozenset[Partition] | None = None
         self._lost = False
@@ -75,7 +76,14 @@ class GroupConsumer:
         for partition, offset in offsets.items():
             if partition in assigned:
                 self._member.seek(partition, offset)
-        self._resume(self._paused)
+        self._full.clear()
+        self._member.resume(*(partition for partition in self._paused if partition in assigned))
+        self._paused.clear()
+
+    def has_room(self, partition: Partition) -> None:
+        """A partition that was full has room for more."""
+        self._full.discard(partition)
+        self._member.wake()
 
     def position(self, partition: Partition) -> int | None:
         """The next offset to fetch, or None while it is not known.
@@ -141,7 +149,7 @@ class GroupConsumer:
         try:
             partitions = [Partition(*tp) for tp in assigned]
             self._member.pause(*partitions)
-            self._paused = set(partitions)
+            self._paused, self._full = set(partitions), set()
             self._preparing = asyncio.create_task(
                 self._take_over(self._member.membership, partitions), name="streamapp-prepare"
             )
@@ -175,9 +183,9 @@ class GroupConsumer:
     # --- fetching
 
     async def run(self) -> None:
-        """Fetch until cancelled; a partition whose task is full is paused until there is room."""
+        """Fetch until cancelled; a partition whose task is full waits until there is room."""
         while True:
-            fetched = await self._member.fetch(_POLL_S, FETCH_RECORDS)
+            fetched = await self._member.fetch(_POLL_S, FETCH_RECORDS, self._full)
             # These records lie behind the positions as they are at this instant: aiokafka itself drops what was
             # fetched before a seek. Nothing may be awaited between the two, or they would be of another instant.
             if self._accepting:
@@ -187,7 +195,6 @@ class GroupConsumer:
 
     def _hand_over(self, fetched: Mapping[Any, list[Record]]) -> None:
         owners = self._engine.owners
-        full = []
         share = BUFFER_BYTES // max(1, len(owners))
         if fetched:
             failpoint("K0")
@@ -197,25 +204,12 @@ class GroupConsumer:
             if task is None:  # the seat was lost, and the consumer has not noticed yet
                 continue
             task.add(partition, records)
-            self._most[partition] = most = room(records, share)
-            if task.inputs[partition].buffered > most:
-                full.append(partition)
+            most, it = room(records, share), task.inputs[partition]
+            if it.buffered > most:
+                it.room_at = most // 4
+                self._full.add(partition)
         if self._engine.gate.running:
             self._engine.waiting()
-        if full:
-            self._member.pause(*full)
-            self._paused.update(full)
-        if self._paused:
-            self._resume([p for p in self._paused if p in owners and self._has_room(owners[p], p)])
-
-    def _has_room(self, task: Task, partition: Partition) -> bool:
-        return task.inputs[partition].buffered <= self._most.get(partition, BUFFER_HIGH) // 4
-
-    def _resume(self, partitions: Iterable[Partition]) -> None:
-        again = list(partitions)
-        assigned = self._member.assignment()
-        self._member.resume(*(partition for partition in again if partition in assigned))
-        self._paused.difference_update(again)
 
     async def close(self) -> None:
         """Take no partition from here on; the member itself belongs to whoever made it."""

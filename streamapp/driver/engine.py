@@ -128,6 +128,11 @@ class Engine:
         """Records wait for their batch to fill up, or units run that may never finish: a commit is due for them."""
         self._begin_interval()
 
+    def has_room(self, partition: Partition) -> None:
+        """Records of this input are wanted again."""
+        if self.consumer is not None:
+            self.consumer.has_room(partition)
+
     def count(self, name: str, more: int = 1) -> None:
         """Add to one of the counters."""
         self.counts[name] = self.counts.get(name, 0) + more

@@ -62,8 +62,17 @@ class Member(Protocol):
     def answered(self, partition: Partition) -> int | None:
         """A mark of the last fetch that was answered for the partition; another one for each answer."""
 
-    async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Any, list[Record]]:
-        """Records by partition, waiting for the first at most so long."""
+    async def fetch(
+        self, timeout_s: float, record_limit: int, full: Collection[Partition] = ()
+    ) -> Mapping[Any, list[Record]]:
+        """Records by partition, waiting for the first at most so long, or until `wake()`.
+
+        None of the partitions that are `full`, which is looked at again when something came; what was fetched of them
+        is kept for later.
+        """
+
+    def wake(self) -> None:
+        """End the wait of `fetch`: a partition is not full any more."""
 
     async def close(self) -> None:
         """Leave the group, unless the seat is a static one, and end."""
@@ -122,3 +131,6 @@ class Consumer(Protocol):
 
     def end(self, partition: Partition) -> int | None:
         """The high watermark as the last fetch saw it."""
+
+    def has_room(self, partition: Partition) -> None:
+        """Hand over records of this partition again."""

@@ -3,7 +3,7 @@ from streamapp.driver.record cimport Record
 
 cdef class Input:
     cdef public object partition
-    cdef public long long offset, buffered, append_time
+    cdef public long long offset, buffered, room_at, append_time
     cdef public bint has_finished
 
     cpdef passed(self, Record record)

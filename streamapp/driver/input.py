@@ -9,7 +9,7 @@ from streamapp.types import Partition
 class Input:
     """See the module. Its fields change at every event, so they are a C structure's and no dictionary's."""
 
-    __slots__ = ("append_time", "buffered", "has_finished", "offset", "partition")
+    __slots__ = ("append_time", "buffered", "has_finished", "offset", "partition", "room_at")
 
     def __init__(self, partition: Partition, offset: int) -> None:
         self.partition = partition
@@ -17,6 +17,8 @@ class Input:
         self.offset = offset
         #: Records that were fetched and have not started.
         self.buffered = 0
+        #: It is full, and has room again when no more than so many wait; -1: it is not full.
+        self.room_at = -1
         #: Append time (ms) of the last record that finished, if one `has_finished`.
         self.append_time = 0
         self.has_finished = False
@@ -31,5 +33,6 @@ class Input:
     def forget(self) -> None:
         """Nothing waits, and what finished last never happened; `offset` is set by who knows what is committed."""
         self.buffered = 0
+        self.room_at = -1
         self.append_time = 0
         self.has_finished = False

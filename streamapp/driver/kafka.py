@@ -2,15 +2,17 @@
 
 The only module that reads private attributes of aiokafka's consumer: `_coordinator` (group_id, generation, member_id,
 request_rejoin), `_subscription` (a partition's position without waiting, and what is taken of an assignment) and
-`_fetcher._records` (what was fetched and not handed out yet: `FetchResult._partition_records`, and what a
-`PartitionRecords` is made of).
+`_fetcher`: how much it asks for (`_max_partition_fetch_bytes`), and what was fetched and not handed out yet (`_records`
+of `FetchResult._partition_records` and `_backoff`, and what a `PartitionRecords` is made of).
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import aiokafka
@@ -39,6 +41,9 @@ _METADATA_AGE_MS = 5000
 #: neither, has its partitions before all have heard.
 _HEARTBEAT_S = 0.75
 _CHANGELOG_WAIT_MS = 100
+#: Bytes a fetch asks of a partition for, and of all of them together: as much waits where their tasks are full.
+_PARTITION_BYTES = 2 << 20
+_FETCH_BYTES = 32 << 20
 #: How often in a row the group is asked for another assignment before the worker gives up.
 _ASK_MOST = 3
 
@@ -80,7 +85,7 @@ class KafkaEnvironment:
         except BaseException:
             await consumer.stop()
             raise
-        consumer._fetcher._records = _Results()
+        consumer._fetcher._records = _Results(consumer._fetcher._records)
         consumer.assign([TopicPartition(*partition) for partition in starts])
         for partition, offset in starts.items():
             consumer.seek(TopicPartition(*partition), offset)
@@ -131,13 +136,15 @@ class KafkaMember:
             auto_offset_reset="earliest",
             session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(min(settings.session_timeout / 4, _HEARTBEAT_S) * 1000),
-            max_partition_fetch_bytes=2 << 20,
+            max_partition_fetch_bytes=_PARTITION_BYTES,
             fetch_max_wait_ms=200,
             metadata_max_age_ms=_METADATA_AGE_MS,
             **options,
         )
         self._subscriptions = self._consumer._subscription = _Subscriptions()
         self._started = False
+        #: Something was fetched, or is wanted again.
+        self._arrived = asyncio.Event()
         # Plain calls of every fetch, without a layer between.
         self.assignment = self._consumer.assignment
 
@@ -154,7 +161,12 @@ class KafkaMember:
                 await self._consumer.start()
             except aiokafka.errors.KafkaError as exc:
                 raise self._ended(exc) from exc
-            self._consumer._fetcher._records = _Results(self._consumer._fetcher._records)
+            self._consumer._fetcher._records = _Results(self._consumer._fetcher._records, self._arrived.set)
+
+    def share_fetches(self, partition_count: int) -> None:
+        """So many partitions are owned: what may be fetched at once is shared by them."""
+        share = min(_PARTITION_BYTES, _FETCH_BYTES // max(1, partition_count))
+        self._consumer._fetcher._max_partition_fetch_bytes = share
 
     def has_true_assignment(self) -> bool:
         """Whether what was just assigned is for what is subscribed; if not, the group is asked for another (ADR 0011).
@@ -221,13 +233,30 @@ class KafkaMember:
         stamp: int | None = self._consumer.last_poll_timestamp(TopicPartition(*partition))
         return stamp
 
-    async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Any, list[Record]]:
+    async def fetch(
+        self, timeout_s: float, record_limit: int, full: Collection[Partition] = ()
+    ) -> Mapping[Any, list[Record]]:
         if self._failure is not None:
             raise self._failure
+        self._arrived.clear()
+        fetched = await self._fetched(record_limit, full)
+        if not fetched:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._arrived.wait()
+                fetched = await self._fetched(record_limit, full)
+        return fetched
+
+    def wake(self) -> None:
+        self._arrived.set()
+
+    async def _fetched(self, record_limit: int, full: Collection[Partition]) -> Mapping[Any, list[Record]]:
+        """What is there already. A paused partition would lose it; one that is not asked for keeps it."""
+        wanted = [tp for tp in self.assignment() if tp not in full] if full else []
+        if full and not wanted:  # to name none would be to ask for all
+            return {}
         try:
-            fetched: Mapping[Any, list[Record]] = await self._consumer.getmany(
-                timeout_ms=int(timeout_s * 1000), max_records=record_limit
-            )
+            fetched: Mapping[Any, list[Record]] = await self._consumer.getmany(*wanted, max_records=record_limit)
         except aiokafka.errors.KafkaError as exc:
             raise self._ended(exc) from exc
         except UnicodeDecodeError as exc:  # aiokafka decodes names as it unpacks, and has no way past one
@@ -263,12 +292,23 @@ class KafkaFetches:
 
 
 class _Results(OrderedDict[Any, Any]):
-    """What aiokafka's fetcher has fetched and not handed out yet; what it hands out are `Record`s."""
+    """What aiokafka's fetcher has fetched and not handed out yet; what it hands out are `Record`s.
+
+    `on_arrival` hears of each answer. Where one partition's is not handed out for a while, the others are fetched on:
+    aiokafka would wait a tenth of a second for it first.
+    """
+
+    def __init__(self, found: Iterable[Any] = (), on_arrival: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self._on_arrival = on_arrival
+        self.update(found)
 
     def __setitem__(self, tp: Any, result: Any) -> None:
         if type(result) is FetchResult:
             result._partition_records = Unpacked(_Chunks(result._partition_records))
+            result._backoff = 0.0
         super().__setitem__(tp, result)
+        self._on_arrival()
 
 
 class _Chunks(PartitionRecords):
@@ -324,4 +364,5 @@ class _RebalanceListener(aiokafka.ConsumerRebalanceListener):
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         if self._member.has_true_assignment():
+            self._member.share_fetches(len(assigned))
             await self._listener.on_partitions_assigned(assigned)

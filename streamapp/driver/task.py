@@ -50,6 +50,9 @@ class Work(Protocol):
     def waiting(self) -> None:
         """Records wait for a batch to fill up; the next commit takes them as they are."""
 
+    def has_room(self, partition: Partition) -> None:
+        """An input that was full has room for more."""
+
 
 class Task:
     """The buffer, the running units and the inputs of one partition number."""
@@ -142,6 +145,9 @@ class Task:
                 records.append(buffer.popleft())
         it = self._input(topic)
         it.buffered -= len(records)
+        if it.buffered <= it.room_at:
+            it.room_at = -1
+            self._work.has_room(it.partition)
         return records
 
     def _input(self, topic: str) -> Input:

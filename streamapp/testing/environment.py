@@ -26,6 +26,8 @@ from streamapp.topics import CLEANUP, SIZE, STAMP, TopicSpec
 from streamapp.types import Partition
 
 _NO_SEAT = -1
+#: How long a fetch waits where a partition is left out because it is full: it may have room at any time.
+_FULL_WAIT_S = 0.01
 _CHANGELOG_WAIT_S = 0.1
 
 
@@ -158,10 +160,14 @@ class MemoryMember:
     def answered(self, partition: Partition) -> int | None:
         return self._answers.get(partition)
 
-    async def fetch(self, timeout_s: float, record_limit: int) -> Mapping[Partition, list[Record]]:
+    async def fetch(
+        self, timeout_s: float, record_limit: int, full: Collection[Partition] = ()
+    ) -> Mapping[Partition, list[Record]]:
         if self._seat is not None and self._seat.done() and not self._seat.cancelled():
             self._seat.result()
-        asked = {at: offset for at, offset in self._positions.items() if at not in self._paused}
+        asked = {at: offset for at, offset in self._positions.items() if at not in self._paused and at not in full}
+        if full:
+            timeout_s = min(timeout_s, _FULL_WAIT_S)
         if not asked:
             await self._clock.sleep(timeout_s)
             return {}
@@ -178,6 +184,9 @@ class MemoryMember:
                 if part.records:
                     records[partition] = records_of(partition, part)
         return records
+
+    def wake(self) -> None:
+        """Nothing: where a partition is full, a fetch waits for a moment only."""
 
     async def close(self) -> None:
         if self._settings.instance is None:

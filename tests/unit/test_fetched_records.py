@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
 import struct
@@ -181,11 +182,13 @@ async def test_a_header_whose_name_is_no_text_ends_the_worker_with_what_to_do() 
     struct.pack_into(">I", raw, _CHECKSUM, calc_crc32c(bytes(raw[_CHECKED:])))
     fetch = Fetch(bytes(raw), [], 0, ours=True)
 
-    async def getmany(**_: Any) -> Any:
+    async def getmany(*_: Any, **__: Any) -> Any:
         return {TP: fetch.take(None)}
 
     member = object.__new__(kafka.KafkaMember)  # without a consumer that would connect
-    vars(member).update(_failure=None, _group="bank", _consumer=SimpleNamespace(getmany=getmany))
+    vars(member).update(
+        _failure=None, _arrived=asyncio.Event(), _group="bank", _consumer=SimpleNamespace(getmany=getmany)
+    )
     with pytest.raises(kafka.ConsumerEnded, match=r"not UTF-8.*n\\xff.*what was committed is kept.*--reset-offsets"):
         await member.fetch(0.1, 10)
 

@@ -1,0 +1,142 @@
+"""What a member fetches of a real Kafka while some of its partitions are full: nothing is lost, or fetched twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Collection
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.protocol.fetch import FetchRequest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from yarl import URL
+
+from streamapp.driver.assignor import Assignor
+from streamapp.driver.kafka import KafkaMember
+from streamapp.driver.record import Record
+from streamapp.settings import Settings
+from streamapp.types import Partition
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+
+#: Of each partition: several fetches' worth, and many times what is handed over at once.
+COUNT, TOGETHER = 3000, 100
+VALUE = bytes(1000)
+#: Longer than anything here takes.
+LONG_S = 30.0
+
+
+class Reader:
+    """A member that begins at the start of what it is given, and the fetches it sends."""
+
+    def __init__(self, bootstrap: str, topic: str) -> None:
+        self.topic = topic
+        self.partitions = [Partition(topic, number) for number in range(2)]
+        self.found: dict[Partition, list[int]] = {at: [] for at in self.partitions}
+        #: How often each (partition, offset) was asked for, and for how many bytes at last.
+        self.asked: Counter[tuple[int, int]] = Counter()
+        self.asked_bytes = 0
+        self.assigned = asyncio.Event()
+        self.member = KafkaMember(Settings(id=topic), Assignor(_app()), {"bootstrap_servers": bootstrap})
+
+    async def start(self) -> None:
+        client = self.member._consumer._client
+        send = client.send
+
+        async def noted(node: int, request: Any, **options: Any) -> Any:
+            if isinstance(request, FetchRequest):
+                for _, partitions in request.topics:
+                    self.asked.update((number, offset) for number, offset, _ in partitions)
+                    self.asked_bytes = partitions[0][2]
+            return await send(node, request, **options)
+
+        client.send = noted
+        await self.member.subscribe([self.topic], self)
+        async with asyncio.timeout(LONG_S):
+            await self.assigned.wait()
+
+    async def on_partitions_revoked(self, revoked: Collection[Any]) -> None: ...
+
+    async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
+        for at in self.partitions:
+            self.member.seek(at, 0)
+        self.assigned.set()
+
+    async def fetch(self, timeout_s: float, full: Collection[Partition] = ()) -> dict[Any, list[Record]]:
+        fetched = dict(await self.member.fetch(timeout_s, TOGETHER, full))
+        for at, records in fetched.items():
+            self.found[at] += [record.offset for record in records]
+        return fetched
+
+
+def _app() -> Any:
+    sensors = SimpleNamespace(
+        on_assignment_start=lambda *_: None, on_assignment_completed=lambda *_: None, on_assignment_error=print
+    )
+    tables = SimpleNamespace(data={}, changelog_topics=set())
+    conf = SimpleNamespace(canonical_url=URL("http://streamapp.invalid/"))
+    return SimpleNamespace(tables=tables, tracer=None, sensors=sensors, conf=conf, views_address=None)
+
+
+@pytest.fixture
+async def reader(kafka: Any, topic_prefix: str) -> AsyncIterator[Reader]:
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for future in admin.create_topics([NewTopic(topic_prefix, 2, 1)]).values():
+        future.result(10)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    for number in range(2 * COUNT):
+        producer.produce(topic_prefix, VALUE, partition=number % 2)
+        producer.poll(0)
+    assert producer.flush(20) == 0
+    reader = Reader(kafka.bootstrap, topic_prefix)
+    try:
+        await reader.start()
+        yield reader
+    finally:
+        await reader.member.close()
+
+
+async def test_what_was_fetched_of_a_full_partition_is_handed_over_later_and_not_fetched_again(reader: Reader) -> None:
+    """It was dropped and fetched again for every few records: a backlog then cost several times its bytes."""
+    first, second = reader.partitions
+    async with asyncio.timeout(LONG_S):
+        while any(len(offsets) < COUNT for offsets in reader.found.values()):
+            # As a worker that is slower than its fetches: of whatever came last nothing is taken for a while.
+            for full in ([first], [second], [first, second], []):
+                fetched = await reader.fetch(0.05, full)
+                assert not set(fetched) & set(full)
+    for at in reader.partitions:
+        assert reader.found[at] == list(range(COUNT))
+    again = {asked: times for asked, times in reader.asked.items() if times > 1 and asked[1] < COUNT}
+    assert not again, f"(partition, offset) -> how often it was asked for: {again}"
+    assert len([offset for _, offset in reader.asked if offset < COUNT]) >= 4, "more than one fetch a partition"
+
+
+async def test_a_wait_ends_when_a_full_partition_has_room(reader: Reader) -> None:
+    first, second = reader.partitions
+    while any(len(offsets) < COUNT for offsets in reader.found.values()):
+        assert await reader.fetch(LONG_S), reader.found
+        if len(reader.found[first]) >= COUNT // 2:
+            break
+    full = {first, second}
+    async with asyncio.timeout(LONG_S / 2):
+        waiting = asyncio.create_task(reader.fetch(LONG_S, full))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        full.remove(second)
+        reader.member.wake()
+        assert set(await waiting) == {second}
+        # And with nobody left to wait for, it comes to its own end.
+        assert await reader.fetch(0.05, reader.partitions) == {}
+
+
+async def test_many_partitions_share_what_is_fetched_at_once(reader: Reader) -> None:
+    assert reader.asked_bytes in (0, 2 << 20)
+    reader.member.share_fetches(64)
+    async with asyncio.timeout(LONG_S):
+        while any(len(offsets) < COUNT for offsets in reader.found.values()):
+            await reader.fetch(0.2)
+    assert reader.asked_bytes == 1 << 19
