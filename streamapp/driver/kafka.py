@@ -240,11 +240,13 @@ class KafkaMember:
             raise self._failure
         self._arrived.clear()
         fetched = await self._fetched(record_limit, full)
-        if not fetched:
-            with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError):
+            if not fetched:
                 async with asyncio.timeout(timeout_s):
-                    await self._arrived.wait()
-                fetched = await self._fetched(record_limit, full)
+                    while not fetched:
+                        await self._arrived.wait()
+                        self._arrived.clear()
+                        fetched = await self._fetched(record_limit, full)
         return fetched
 
     def wake(self) -> None:
