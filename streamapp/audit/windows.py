@@ -195,7 +195,8 @@ class Windows:
             return
         idle = self._terms.rules.closes_idle
         if mark.most < due_us and not idle:
-            self._accuse("final-early", f"{label} was closed before the watermark passed it", told)
+            known = "where workers have STREAMAPP_WINDOW_IDLE, the audit needs it, too"
+            self._accuse("final-early", f"{label} was closed before the watermark passed it; {known}", told)
         missed = window.ats[window.count : window.least]
         if missed and not idle and self._terms.cut.settled(self._source, missed[0]):
             text = f"the final of {label} counts {window.count}, and {window.least} came in time"

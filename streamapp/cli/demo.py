@@ -68,7 +68,8 @@ def demo(
         try:
             report = _judged(settings, data_dir, limit, running)
             if not once:
-                output.note("serving until Ctrl-C")
+                again = f"{PREFIX}BROKER={settings.broker} {PREFIX}WINDOW_IDLE={settings.window_idle:g} streamapp audit"
+                output.note(f"serving until Ctrl-C; to look again: {again}")
                 threading.Event().wait()
         except KeyboardInterrupt:
             output.note("stopping; the data is kept")
