@@ -59,6 +59,12 @@ class Topics:
         return tuple(getattr(self, field.name) for field in fields(self))
 
     @property
+    def with_headers(self) -> tuple[str, ...]:
+        """Where headers say what a record is about: dead letters and late records."""
+        letters = (self.transfer_dlt, self.balances_dlt, self.payment_dlt, self.delivery_dlt, self.click_dlt)
+        return (*letters, self.payment_late, self.click_late)
+
+    @property
     def inputs(self) -> tuple[tuple[str, ...], ...]:
         """What the service consumes, in the order of the flow: the first lead to the second."""
         return (self.transfer, self.payment, self.click), (self.balances, self.delivery)

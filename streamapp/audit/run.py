@@ -80,7 +80,7 @@ def _all_records(
 ) -> Iterator[Record]:
     total, done = sum(extent.records(name) for name in topics.all), 0
     for name in topics.all:
-        for record in broker.read(name, extent.spans[name]):
+        for record in broker.read(name, extent.spans[name], with_headers=name in topics.with_headers):
             read[name] += 1
             done += 1
             if done % _TOLD_EVERY == 0:

@@ -1,9 +1,10 @@
 """The real environment of a worker: Kafka by aiokafka's clients, a state directory, the machine's clock.
 
-The only module that reads private attributes of aiokafka's consumer: `_coordinator` (group_id, generation, member_id,
-request_rejoin), `_subscription` (a partition's position without waiting, and what is taken of an assignment) and
-`_fetcher`: how much it asks for (`_max_partition_fetch_bytes`), and what was fetched and not handed out yet (`_records`
-of `FetchResult._partition_records` and `_backoff`, and what a `PartitionRecords` is made of).
+The only module that reads private attributes of aiokafka's consumer: `_client` (for one fetch of our own),
+`_coordinator` (group_id, generation, member_id, request_rejoin), `_subscription` (a partition's position without
+waiting, and what is taken of an assignment) and `_fetcher`: how much it asks for (`_max_partition_fetch_bytes`), and
+what was fetched and not handed out yet (`_records` of `FetchResult._partition_records` and `_backoff`, and what a
+`PartitionRecords` is made of).
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import aiokafka
 import aiokafka.errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.driver.environment import Listener, WantedTopics
+from streamapp.driver.raw_batch import read_batch
 from streamapp.driver.record import Batches, Chunk, Record, Unpacked
 from streamapp.driver.state_directory import State, opened_state
 from streamapp.eos.connections import KafkaCluster, connect, security_options
@@ -44,6 +48,8 @@ _CHANGELOG_WAIT_MS = 100
 #: Bytes a fetch asks of a partition for, and of all of them together: as much waits where their tasks are full.
 _PARTITION_BYTES = 2 << 20
 _FETCH_BYTES = 32 << 20
+#: How long a broker may wait with a batch that is there.
+_AROUND_WAIT_MS = 500
 #: How often in a row the group is asked for another assignment before the worker gives up.
 _ASK_MOST = 3
 
@@ -145,6 +151,9 @@ class KafkaMember:
         self._started = False
         #: Something was fetched, or is wanted again.
         self._arrived = asyncio.Event()
+        #: Where a batch is next that aiokafka cannot unpack.
+        self._unreadable: dict[Any, int] = {}
+        self._warned: set[Any] = set()
         # Plain calls of every fetch, without a layer between.
         self.assignment = self._consumer.assignment
 
@@ -161,7 +170,9 @@ class KafkaMember:
                 await self._consumer.start()
             except aiokafka.errors.KafkaError as exc:
                 raise self._ended(exc) from exc
-            self._consumer._fetcher._records = _Results(self._consumer._fetcher._records, self._arrived.set)
+            self._consumer._fetcher._records = _Results(
+                self._consumer._fetcher._records, self._arrived.set, self._unreadable.__setitem__
+            )
 
     def share_fetches(self, partition_count: int) -> None:
         """So many partitions are owned: what may be fetched at once is shared by them."""
@@ -258,16 +269,46 @@ class KafkaMember:
         if full and not wanted:  # to name none would be to ask for all
             return {}
         try:
+            for tp in [tp for tp in self._unreadable if tp not in full]:
+                if found := await self._read_around(tp):
+                    return {tp: found}
             fetched: Mapping[Any, list[Record]] = await self._consumer.getmany(*wanted, max_records=record_limit)
         except aiokafka.errors.KafkaError as exc:
             raise self._ended(exc) from exc
-        except UnicodeDecodeError as exc:  # aiokafka decodes names as it unpacks, and has no way past one
-            raise ConsumerEnded(
-                f"A record that group {self._group} is to read has a header whose name is not UTF-8: "
-                f"{exc.object[:40]!r}. The worker ends, and so does the next one; what was committed is kept. Stop who "
-                "sends such records, then move the group past it: kafka-consumer-groups.sh --reset-offsets."
-            ) from exc
         return fetched
+
+    async def _read_around(self, tp: Any) -> list[Record]:
+        """The records of a batch that aiokafka cannot unpack: fetched once more, and read by ourselves.
+
+        None where there is no answer, and the next call asks again.
+        """
+        offset, client = self._unreadable[tp], self._consumer._client
+        wanted = [(tp.topic, [(tp.partition, offset, _PARTITION_BYTES)])]
+        request = FetchRequest(_AROUND_WAIT_MS, 1, _PARTITION_BYTES, READ_COMMITTED, wanted, rack_id="")
+        node = client.cluster.leader_for_partition(tp)
+        try:
+            response = await client.send(-1 if node is None else node, request)
+        except aiokafka.errors.KafkaError:
+            return []
+        ((_, ((_, code, _, *_, raw),)),) = response.topics
+        # Nothing is awaited from here on: what is handed out lies behind the position as it is at this instant.
+        if self.position(tp) != offset:  # sought meanwhile, or given up: it is found again by whoever gets there
+            del self._unreadable[tp]
+            return []
+        if code != 0 or not raw:
+            return []
+        records, following = read_batch(raw, tp.topic, tp.partition, offset)
+        del self._unreadable[tp]
+        self._consumer.seek(tp, following)
+        if tp not in self._warned:
+            self._warned.add(tp)
+            logger.warning(
+                "%s-%d@%d: a header's name in this batch is not UTF-8; what does not fit is read as U+FFFD, here and "
+                "in whatever follows in this partition",
+                *tp,
+                offset,
+            )
+        return records
 
     async def close(self) -> None:
         await self._consumer.stop()
@@ -296,18 +337,26 @@ class KafkaFetches:
 class _Results(OrderedDict[Any, Any]):
     """What aiokafka's fetcher has fetched and not handed out yet; what it hands out are `Record`s.
 
-    `on_arrival` hears of each answer. Where one partition's is not handed out for a while, the others are fetched on:
-    aiokafka would wait a tenth of a second for it first.
+    `on_arrival` hears of each answer, `on_unreadable` of a partition and offset where it cannot be unpacked. Where one
+    partition's is not handed out for a while, the others are fetched on: aiokafka would wait a tenth of a second for it
+    first.
     """
 
-    def __init__(self, found: Iterable[Any] = (), on_arrival: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        found: Iterable[Any] = (),
+        on_arrival: Callable[[], None] = lambda: None,
+        on_unreadable: Callable[[Any, int], None] | None = None,
+    ) -> None:
         super().__init__()
         self._on_arrival = on_arrival
+        self._on_unreadable = on_unreadable
         self.update(found)
 
     def __setitem__(self, tp: Any, result: Any) -> None:
         if type(result) is FetchResult:
-            result._partition_records = Unpacked(_Chunks(result._partition_records))
+            on_unreadable = partial(self._on_unreadable, tp) if self._on_unreadable is not None else None
+            result._partition_records = Unpacked(_Chunks(result._partition_records), on_unreadable)
             result._backoff = 0.0
         super().__setitem__(tp, result)
         self._on_arrival()

@@ -46,7 +46,7 @@ cdef class Batch:
 
 
 cdef class Unpacked:
-    cdef object _chunks, _remaining
+    cdef object _chunks, _on_unreadable, _remaining
     cdef list _records
     cdef int _at
     cdef public long long next_fetch_offset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from streamapp.types import Headers
@@ -160,13 +160,15 @@ class Batch:
 class Unpacked:
     """The records of one answered fetch of a partition, each once, out of chunks that are unpacked as they are reached.
 
-    `chunks` has a `next_fetch_offset` behind what it has handed out; so has this, behind the last record.
+    `chunks` has a `next_fetch_offset` behind what it has handed out; so has this, behind the last record. It ends
+    before a batch that cannot be unpacked for a header's name, of which `on_unreadable` hears: the offset that is next.
     """
 
-    __slots__ = ("_at", "_chunks", "_records", "_remaining", "next_fetch_offset")
+    __slots__ = ("_at", "_chunks", "_on_unreadable", "_records", "_remaining", "next_fetch_offset")
 
-    def __init__(self, chunks: Any) -> None:
+    def __init__(self, chunks: Any, on_unreadable: Callable[[int], None] | None = None) -> None:
         self._chunks = chunks
+        self._on_unreadable = on_unreadable
         self._remaining: Iterator[Chunk] = iter(chunks)
         self._records: list[Record] = []
         self._at = 0
@@ -184,6 +186,12 @@ class Unpacked:
             except StopIteration:  # there may be more that is no record: control batches, aborted ones
                 self.next_fetch_offset = self._chunks.next_fetch_offset
                 raise
+            except UnicodeDecodeError:  # aiokafka decodes the names of headers as it unpacks, and has no way past one
+                if self._on_unreadable is None:
+                    raise
+                self.next_fetch_offset = self._chunks.next_fetch_offset
+                self._on_unreadable(self.next_fetch_offset)
+                raise StopIteration from None
             self._records = chunk.records
         record = self._records[self._at]
         self._at += 1

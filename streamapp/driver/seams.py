@@ -48,7 +48,7 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "faust.tables.base:Collection": ("_changelog_topic_name",),
     "faust.tables.manager:TableManager": ("_tables_finalized", "_tables_registered"),
     # The seat, and how far a partition is read.
-    "aiokafka.consumer.consumer:AIOKafkaConsumer": ("_coordinator", "_fetcher", "_subscription"),
+    "aiokafka.consumer.consumer:AIOKafkaConsumer": ("_client", "_coordinator", "_fetcher", "_subscription"),
     # What was fetched, and how it becomes records.
     "aiokafka.consumer.fetcher:Fetcher": ("_max_partition_fetch_bytes", "_records"),
     "aiokafka.consumer.fetcher:FetchResult": ("_backoff", "_partition_records"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +21,9 @@ from streamapp.driver.kafka import KafkaMember
 from streamapp.driver.record import Record
 from streamapp.settings import Settings
 from streamapp.types import Partition
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import odd_names
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
@@ -35,7 +40,9 @@ class Reader:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self.topic = topic
         self.partitions = [Partition(topic, number) for number in range(2)]
+        self.bootstrap = bootstrap
         self.found: dict[Partition, list[int]] = {at: [] for at in self.partitions}
+        self.headers: dict[Partition, list[Any]] = {at: [] for at in self.partitions}
         #: How often each (partition, offset) was asked for, and for how many bytes at last.
         self.asked: Counter[tuple[int, int]] = Counter()
         self.asked_bytes = 0
@@ -69,6 +76,7 @@ class Reader:
         fetched = dict(await self.member.fetch(timeout_s, TOGETHER, full))
         for at, records in fetched.items():
             self.found[at] += [record.offset for record in records]
+            self.headers[at] += [record.headers for record in records if record.headers]
         return fetched
 
 
@@ -81,16 +89,21 @@ def _app() -> Any:
     return SimpleNamespace(tables=tables, tracer=None, sensors=sensors, conf=conf, views_address=None)
 
 
+def _send(bootstrap: str, topic: str, count: int) -> None:
+    """So many records to each partition."""
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for number in range(2 * count):
+        producer.produce(topic, VALUE, partition=number % 2)
+        producer.poll(0)
+    assert producer.flush(20) == 0
+
+
 @pytest.fixture
 async def reader(kafka: Any, topic_prefix: str) -> AsyncIterator[Reader]:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     for future in admin.create_topics([NewTopic(topic_prefix, 2, 1)]).values():
         future.result(10)
-    producer = Producer({"bootstrap.servers": kafka.bootstrap})
-    for number in range(2 * COUNT):
-        producer.produce(topic_prefix, VALUE, partition=number % 2)
-        producer.poll(0)
-    assert producer.flush(20) == 0
+    _send(kafka.bootstrap, topic_prefix, COUNT)
     reader = Reader(kafka.bootstrap, topic_prefix)
     try:
         await reader.start()
@@ -140,3 +153,29 @@ async def test_many_partitions_share_what_is_fetched_at_once(reader: Reader) -> 
         while any(len(offsets) < COUNT for offsets in reader.found.values()):
             await reader.fetch(0.2)
     assert reader.asked_bytes == 1 << 19
+
+
+async def test_a_header_whose_name_is_no_text_stops_nobody(reader: Reader) -> None:
+    """aiokafka refuses the whole batch; it was the end of every worker that came to it."""
+    first, second = reader.partitions
+    headers = ((odd_names.NAME, b"\xff"), ("fine", None))
+    batch = [(None, b"one", 0, ()), (b"key", b"two", 0, headers), (None, None, 0, ())]
+    ends = []
+    for _ in range(2):
+        assert await odd_names.append(reader.bootstrap, first, batch) >= COUNT
+        ends.append(await odd_names.append(reader.bootstrap, first, batch) + len(batch))
+        await asyncio.to_thread(_send, reader.bootstrap, reader.topic, 5)
+    async with asyncio.timeout(LONG_S):
+        while len(reader.found[first]) < ends[-1] + 5 or len(reader.found[second]) < COUNT + 10:
+            await reader.fetch(0.2, [second] if len(reader.found[first]) % 2 else ())
+    assert reader.found[first] == list(range(ends[-1] + 5))
+    assert reader.found[second] == list(range(COUNT + 10))
+    assert reader.headers[first] == [((odd_names.READ, b"\xff"), ("fine", None))] * 4
+    assert reader.member.position(first) == ends[-1] + 5
+    # A rewind to the middle of such a batch reads on from there.
+    reader.found[first].clear()
+    reader.member.seek(first, ends[0] - 2)
+    async with asyncio.timeout(LONG_S):
+        while len(reader.found[first]) < 5 + 2 * len(batch) + 5 + 2:
+            await reader.fetch(0.2)
+    assert reader.found[first] == list(range(ends[0] - 2, ends[-1] + 5))

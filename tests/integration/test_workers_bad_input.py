@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -16,7 +17,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import odd_names
 from service import BOUND_S, PARTITIONS, Service, wait_until
+
+from streamapp.eos.partitioner import partition_of
+from streamapp.types import Partition
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -43,6 +48,27 @@ def test_an_input_topic_that_is_deleted_ends_the_worker_with_its_name(service: S
     service.assert_pass()
     service.admin.delete_topics([service.topics.transfer])[service.topics.transfer].result(BOUND_S)
     ended(worker, f"{service.topics.transfer} or {service.topics.transfer_dlt} was deleted under this worker")
+
+
+def test_transfers_with_a_header_whose_name_is_no_text_are_transfers(service: Service) -> None:
+    service.feed(200)
+    odd = [service._transfer() for _ in range(20)]
+    for key, value in odd:
+        at = Partition(service.topics.transfer, partition_of(key, PARTITIONS))
+        headers = ((odd_names.NAME, b"\xff"),)
+        asyncio.run(odd_names.append(service.bootstrap, at, [(key, value, 0, headers)]))
+    # One that is also bad: its dead letter has the header as it was read.
+    at = Partition(service.topics.transfer, 0)
+    asyncio.run(odd_names.append(service.bootstrap, at, [(b"account-1", b"no json", 0, ((odd_names.NAME, b"v"),))]))
+    worker = service.worker()
+    service.feed(200)
+    report = service.assert_pass()
+    assert report.records_read[service.topics.transfer] == 421
+    ((_, letter),) = service.read(service.topics.transfer_dlt)
+    assert odd_names.READ in letter
+    assert worker.said.count("is not UTF-8") <= PARTITIONS, worker.said
+    assert worker.exit_code is None, worker.said
+    assert worker.stop() == 0, worker.said
 
 
 def test_partitions_that_are_added_end_the_worker_and_the_next_one_refuses(service: Service) -> None:

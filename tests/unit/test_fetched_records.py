@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import random
 import struct
 import weakref
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,7 +91,9 @@ def log(seed: int) -> tuple[bytes, list[tuple[int, int]], int]:
 class Fetch:
     """One answered fetch, handed out by aiokafka's own `FetchResult`."""
 
-    def __init__(self, raw: bytes, aborted: list[tuple[int, int]], asked: int, *, ours: bool) -> None:
+    def __init__(
+        self, raw: bytes, aborted: list[tuple[int, int]], asked: int, *, ours: bool, on_unreadable: Any = None
+    ) -> None:
         subscriptions = SubscriptionState()
         subscriptions.assign_from_user([TP])
         assignment = subscriptions.subscription.assignment
@@ -103,7 +103,7 @@ class Fetch:
         self.found = weakref.ref(records)
         self.result = FetchResult(TP, assignment=assignment, partition_records=records, backoff=0)
         if ours:
-            results = kafka._Results()
+            results = kafka._Results(on_unreadable=on_unreadable)
             results[TP] = self.result
 
     def take(self, most: int | None) -> list[tuple[Any, ...]]:
@@ -176,21 +176,25 @@ async def test_a_batch_that_does_not_match_its_checksum_is_refused() -> None:
     assert fetch.state.position == 2
 
 
-async def test_a_header_whose_name_is_no_text_ends_the_worker_with_what_to_do() -> None:
-    """aiokafka cannot read the rest of such a batch; Kafka's broker takes it."""
-    raw = bytearray(batch(0, [0, 1, 2, 3]).replace(b"none", b"n\xff\xfee"))
-    struct.pack_into(">I", raw, _CHECKSUM, calc_crc32c(bytes(raw[_CHECKED:])))
-    fetch = Fetch(bytes(raw), [], 0, ours=True)
+def with_odd_name(raw: bytes) -> bytes:
+    """The batch with a header's name that is no UTF-8, as Kafka's broker takes it."""
+    odd = bytearray(raw.replace(b"none", b"n\xff\xfee"))
+    struct.pack_into(">I", odd, _CHECKSUM, calc_crc32c(bytes(odd[_CHECKED:])))
+    return bytes(odd)
 
-    async def getmany(*_: Any, **__: Any) -> Any:
-        return {TP: fetch.take(None)}
 
-    member = object.__new__(kafka.KafkaMember)  # without a consumer that would connect
-    vars(member).update(
-        _failure=None, _arrived=asyncio.Event(), _group="bank", _consumer=SimpleNamespace(getmany=getmany)
-    )
-    with pytest.raises(kafka.ConsumerEnded, match=r"not UTF-8.*n\\xff.*what was committed is kept.*--reset-offsets"):
-        await member.fetch(0.1, 10)
+async def test_a_fetch_ends_before_a_batch_with_a_header_whose_name_is_no_text_and_says_where() -> None:
+    raw, told = batch(0, [0, 1]) + with_odd_name(batch(2, [2, 3])) + batch(4, [4]), []
+    fetch = Fetch(raw, [], 0, ours=True, on_unreadable=lambda *at: told.append(at))
+    assert [record[2] for record in fetch.take(None)] == [0, 1]
+    assert told == [(TP, 2)]
+    assert fetch.state.position == 2
+    assert not fetch.result.has_more()
+
+
+async def test_whoever_does_not_listen_gets_the_error() -> None:
+    with pytest.raises(UnicodeDecodeError):
+        Fetch(with_odd_name(batch(0, [0, 1])), [], 0, ours=True).take(None)
 
 
 @pytest.mark.parametrize(("magic", "kind"), [(2, 0), (0, NO_TIMESTAMP)])

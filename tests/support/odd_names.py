@@ -1,0 +1,36 @@
+"""Batches with a header whose name is not UTF-8, which no client here can make: Kafka's broker takes them."""
+
+from __future__ import annotations
+
+import struct
+
+from aiokafka.record.util import calc_crc32c
+
+from streamapp.eos.connections import connect
+from streamapp.eos.protocol import Code, Produce
+from streamapp.eos.record_batch import Content, pack
+from streamapp.types import Partition
+
+#: A header's name, and one of its length that is no text, and how that is read.
+NAME, ODD, READ = "odd name", b"odd\xff\xfeame", "odd\ufffd\ufffdame"
+#: Offsets in a batch of its checksum, and of what that is of.
+_CHECKSUM, _CHECKED = 17, 21
+
+
+def odd(raw: bytes) -> bytes:
+    """The batch with `ODD` for every `NAME`."""
+    changed = bytearray(raw.replace(NAME.encode(), ODD))
+    struct.pack_into(">I", changed, _CHECKSUM, calc_crc32c(bytes(changed[_CHECKED:])))
+    return bytes(changed)
+
+
+async def append(bootstrap: str, at: Partition, contents: list[Content]) -> int:
+    """Append them as one batch; returns the offset of the first. Name a header `NAME`."""
+    cluster = await connect(bootstrap)
+    try:
+        node = (await cluster.leaders([at]))[at]
+        answer = await cluster.produce(node, Produce(None, 5000, {at: odd(pack(contents))}))
+    finally:
+        await cluster.close()
+    assert answer[at].error == Code.NONE, answer
+    return answer[at].base_offset
