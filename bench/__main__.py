@@ -28,7 +28,8 @@ DIRECTORY = Path(".streamapp/bench")
 #: Emptied at the beginning of each run; the programs' logs stay.
 WORKPLACE = DIRECTORY / "run"
 RESULTS, GROWTH = Path("bench/results.json"), Path("bench/growth.json")
-ROUNDS, COUNT, WARM = 5, 200_000, 100_000
+#: A round of the fast ones takes some seconds, and what one gives differs by a third: nine, for medians that stand.
+ROUNDS, COUNT, WARM = 9, 200_000, 100_000
 GROWTH_ROUNDS = 3
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)

@@ -9,7 +9,7 @@ from bench.peers.catalogue import CATALOGUE
 
 #: Those whose latency and restarts are measured.
 COMPARED = ("ours", "streams")
-LATENCY_ROUNDS = 3
+LATENCY_ROUNDS = 5
 #: Names beside those of the programs.
 PARTS = ("latency", "restart")
 

@@ -25,7 +25,7 @@ class Peer:
     lacks: str
     exactly_once: bool = True
     environment: dict[str, str] = field(default_factory=dict)
-    #: Rounds at most: of the slow ones, that tell nothing new.
+    #: Rounds at most: of those that are slow, or far from what they are compared with.
     rounds_max: int | None = None
 
 
@@ -95,6 +95,7 @@ CATALOGUE: dict[str, Peer] = {
             "RocksDB, changelog",
             "as with one thread",
             environment={"BENCH_THREADS": "2"},
+            rounds_max=5,
         ),
         Peer(
             "quix",
@@ -102,6 +103,7 @@ CATALOGUE: dict[str, Peer] = {
             _peers_python("quix.py"),
             "rocksdict, changelog",
             "transactions v1; ids are kept for ever; the content of a repeat is not compared; no dead letters",
+            rounds_max=5,
         ),
         Peer(
             "librdkafka",
@@ -116,6 +118,7 @@ CATALOGUE: dict[str, Peer] = {
             _loop("aiokafka_loop"),
             "dictionary, changelog",
             "as the loop on librdkafka; besides, a zombie's offsets are accepted (TxnOffsetCommit v0)",
+            rounds_max=5,
         ),
         Peer(
             "faust-alo",

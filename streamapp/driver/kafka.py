@@ -269,20 +269,22 @@ class KafkaMember:
         if full and not wanted:  # to name none would be to ask for all
             return {}
         try:
-            for tp in [tp for tp in self._unreadable if tp not in full]:
-                if found := await self._read_around(tp):
+            for tp, offset in list(self._unreadable.items()):
+                if self.position(tp) != offset:  # sought meanwhile, or given up: it is found again by who gets there
+                    del self._unreadable[tp]
+                elif tp not in full and (found := await self._read_around(tp, offset)):
                     return {tp: found}
             fetched: Mapping[Any, list[Record]] = await self._consumer.getmany(*wanted, max_records=record_limit)
         except aiokafka.errors.KafkaError as exc:
             raise self._ended(exc) from exc
         return fetched
 
-    async def _read_around(self, tp: Any) -> list[Record]:
+    async def _read_around(self, tp: Any, offset: int) -> list[Record]:
         """The records of a batch that aiokafka cannot unpack: fetched once more, and read by ourselves.
 
-        None where there is no answer, and the next call asks again.
+        Nothing where there is no answer; the next call asks again.
         """
-        offset, client = self._unreadable[tp], self._consumer._client
+        client = self._consumer._client
         wanted = [(tp.topic, [(tp.partition, offset, _PARTITION_BYTES)])]
         request = FetchRequest(_AROUND_WAIT_MS, 1, _PARTITION_BYTES, READ_COMMITTED, wanted, rack_id="")
         node = client.cluster.leader_for_partition(tp)
@@ -292,13 +294,9 @@ class KafkaMember:
             return []
         ((_, ((_, code, _, *_, raw),)),) = response.topics
         # Nothing is awaited from here on: what is handed out lies behind the position as it is at this instant.
-        if self.position(tp) != offset:  # sought meanwhile, or given up: it is found again by whoever gets there
-            del self._unreadable[tp]
-            return []
-        if code != 0 or not raw:
+        if code != 0 or not raw or self.position(tp) != offset:
             return []
         records, following = read_batch(raw, tp.topic, tp.partition, offset)
-        del self._unreadable[tp]
         self._consumer.seek(tp, following)
         if tp not in self._warned:
             self._warned.add(tp)

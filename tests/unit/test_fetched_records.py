@@ -6,12 +6,14 @@ import gc
 import random
 import struct
 import weakref
+from collections.abc import Callable, Collection
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
@@ -195,6 +197,51 @@ async def test_a_fetch_ends_before_a_batch_with_a_header_whose_name_is_no_text_a
 async def test_whoever_does_not_listen_gets_the_error() -> None:
     with pytest.raises(UnicodeDecodeError):
         Fetch(with_odd_name(batch(0, [0, 1])), [], 0, ours=True).take(None)
+
+
+class Around:
+    """A member in front of a batch that aiokafka cannot unpack; while that is fetched once more, `meanwhile` happens."""
+
+    def __init__(self, meanwhile: Callable[[Around], None]) -> None:
+        self.position, self.sought = 2, []
+        self._meanwhile = meanwhile
+        consumer = SimpleNamespace(_client=self, seek=lambda _, offset: self.sought.append(offset), getmany=self._none)
+        self.cluster = SimpleNamespace(leader_for_partition=lambda _: 1)
+        self.member = object.__new__(kafka.KafkaMember)  # without a consumer that would connect
+        vars(self.member).update(_unreadable={TP: 2}, _warned=set(), _consumer=consumer)
+        vars(self.member).update(position=lambda _: self.position, assignment=lambda: {TP})
+
+    async def send(self, node: int, request: Any) -> Any:
+        self._meanwhile(self)
+        return SimpleNamespace(topics=[(TP.topic, [(TP.partition, 0, 9, 9, [], with_odd_name(batch(2, [2, 3])))])])
+
+    async def _none(self, *_: Any, **__: Any) -> Any:
+        return {}
+
+    async def fetched(self, full: Collection[Any] = ()) -> list[int]:
+        fetched = await self.member._fetched(10, full)
+        return [record.offset for record in fetched.get(TP, [])]
+
+
+def moved(it: Around) -> None:
+    it.position = 7
+
+
+def unanswered(it: Around) -> None:
+    raise KafkaConnectionError
+
+
+async def test_a_batch_that_cannot_be_unpacked_is_read_by_us_unless_it_is_full_or_was_left_meanwhile() -> None:
+    it = Around(lambda _: None)
+    assert (await it.fetched([TP]), it.sought) == ([], [])
+    assert (await it.fetched(), it.sought) == ([2, 3], [4])
+    left = Around(moved)
+    assert (await left.fetched(), left.sought) == ([], [])
+    assert await left.fetched() == []
+    assert left.member._unreadable == {}
+    away = Around(unanswered)
+    assert (await away.fetched(), away.sought) == ([], [])
+    assert away.member._unreadable == {TP: 2}, "it is asked for again"
 
 
 @pytest.mark.parametrize(("magic", "kind"), [(2, 0), (0, NO_TIMESTAMP)])
