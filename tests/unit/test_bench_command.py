@@ -52,7 +52,7 @@ def ran(*arguments: str) -> int:
 def test_a_whole_run_is_published_with_its_page_and_picture(there: Path) -> None:
     assert ran("run") == 0
     found = results.loaded(there / command.RESULTS)
-    assert found.complete and len(found.rounds) == 8 * 5 + 2 * 3
+    assert found.complete and len(found.rounds) == 5 * 9 + 3 * 5 + 2 * 3
     assert {(one.peer, one.rate) for one in found.latency_summaries} == {("ours", 15_000), ("streams", 10_000)}
     text = (there / page.PAGE).read_text()
     assert "| Kafka Streams, 1 thread | 20,000 |" in text and "**2.0** (1.0, 3.0, 2.0)" in text

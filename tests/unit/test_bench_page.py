@@ -12,7 +12,7 @@ from bench.aims import aims
 from bench.growth import Point
 from bench.job import Verdict
 from bench.peers.catalogue import CATALOGUE
-from bench.plan import COMPARED, PARTS, Plan, planned
+from bench.plan import COMPARED, LATENCY_ROUNDS, PARTS, Plan, planned
 from bench.rounds import Round
 from streamapp.embedded import jars
 
@@ -99,5 +99,7 @@ def test_programs_take_turns_and_the_slow_ones_fewer() -> None:
 
 
 def test_latency_alone_is_that_of_all_that_are_compared() -> None:
-    assert planned(["latency"], 1) == Plan([], [(n, k) for k in (1, 2, 3) for n in COMPARED], [])
+    every = [(name, number) for number in range(1, LATENCY_ROUNDS + 1) for name in COMPARED]
+    assert LATENCY_ROUNDS >= 5
+    assert planned(["latency"], 1) == Plan([], every, [])
     assert not planned(["ours", "latency"], 1).needs_java

@@ -200,7 +200,7 @@ async def test_whoever_does_not_listen_gets_the_error() -> None:
 
 
 class Around:
-    """A member in front of a batch that aiokafka cannot unpack; while that is fetched once more, `meanwhile` happens."""
+    """A member before a batch that aiokafka cannot unpack; while that is fetched once more, `meanwhile` happens."""
 
     def __init__(self, meanwhile: Callable[[Around], None]) -> None:
         self.position, self.sought = 2, []
