@@ -208,6 +208,7 @@ class GroupConsumer:
             if it.buffered > most:
                 it.room_at = most // 4
                 self._full.add(partition)
+        self._engine.arrived()
         if self._engine.gate.running:
             self._engine.waiting()
 

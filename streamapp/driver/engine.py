@@ -3,7 +3,8 @@
     units finish ──▶ records in the producer's batches, changes in the overlays
     commit due   ──▶ gate closed, last units finish ──▶ sealed, gate open ──▶ eos.commit ──▶ stores
 
-While a sealed transaction is in flight, units go on with the next one, which waits for it (`sealed.py`). An aborted
+While a sealed transaction is in flight, units go on with the next one, which waits for it (`sealed.py`); where few
+records wait they wait for it, too, and the broker has the processors to itself. An aborted
 transaction rewinds every task to its committed offsets; a lost seat drops the tasks. Who owns what is said by the
 consumer side (`consumer.py`). A refused transaction runs again one event at a time (`replay.py`), what an
 event did is replaced by its dead letter in `failure.py`, and runs of timers are in `timers.py`.
@@ -41,6 +42,9 @@ from streamapp.settings import Settings
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
+
+#: Units go on beside a commit in flight when more records wait than this part of the units it is of.
+_WORTH = 4
 
 
 class Engine:
@@ -89,6 +93,8 @@ class Engine:
         self._interval: asyncio.TimerHandle | None = None
         #: Sealed, and neither settled nor given up.
         self._in_flight: Sealed | None = None
+        #: More records than these have to wait for units to go on beside the one in flight. None: nothing is held back.
+        self._held_up_to: int | None = None
 
     # --- units
 
@@ -128,6 +134,11 @@ class Engine:
         """Records wait for their batch to fill up, or units run that may never finish: a commit is due for them."""
         self._begin_interval()
 
+    def arrived(self) -> None:
+        """Records were added to tasks: they start beside the commit in flight once they are enough to be worth it."""
+        if self._held_up_to is not None and sum(map(len, self.tasks)) > self._held_up_to:
+            self._open()
+
     def has_room(self, partition: Partition) -> None:
         """Records of this input are wanted again."""
         if self.consumer is not None:
@@ -163,6 +174,7 @@ class Engine:
         self._due.set()
 
     def _close(self) -> None:
+        self._held_up_to = None
         for task in self.tasks:
             task.flush()
         self.gate.close()
@@ -220,13 +232,17 @@ class Engine:
             return await self._commit()
 
     async def _commit(self) -> bool:
-        """Seal what has finished and commit that, behind the barrier; meanwhile events go on, unless one at a time."""
+        """Seal what has finished and commit that, behind the barrier.
+
+        Meanwhile events go on, unless they run one at a time or so few wait that they can wait for it.
+        """
         began = self._clock.monotonic()
         try:
             failpoint("K2")
             sealed, count = self._seal()
             if not self.gate.single:
-                self._open()
+                self._held_up_to = count // _WORTH
+                self.arrived()
             assert self.membership is not None
             settle = partial(self._settle, sealed, count, began)
             self.gate.hurried = True
@@ -285,6 +301,8 @@ class Engine:
         self.commits.made(began)
         self.count("commits")
         self.count("events", count)
+        if self._held_up_to is not None:
+            self._open()
 
     async def commit_all(self) -> bool:
         """Commit everything that has finished, before the partitions are given up. No further event starts."""
@@ -320,6 +338,7 @@ class Engine:
         self._open()
 
     def _open(self) -> None:
+        self._held_up_to = None
         if self.tasks:
             self.gate.open()
             if not self._pace.finished:
@@ -363,6 +382,7 @@ class Engine:
     def _give_up(self) -> None:
         """Drop everything uncommitted, and stop the coroutines of the units that run."""
         self.gate.close()
+        self._held_up_to = None
         self.producer.forget()
         for task in self.tasks:
             task.give_up()

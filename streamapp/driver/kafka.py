@@ -2,9 +2,10 @@
 
 The only module that reads private attributes of aiokafka's consumer: `_client` (for one fetch of our own),
 `_coordinator` (group_id, generation, member_id, request_rejoin), `_subscription` (a partition's position without
-waiting, and what is taken of an assignment) and `_fetcher`: how much it asks for (`_max_partition_fetch_bytes`), and
-what was fetched and not handed out yet (`_records` of `FetchResult._partition_records` and `_backoff`, and what a
-`PartitionRecords` is made of).
+waiting, and what is taken of an assignment) and `_fetcher`: how much it asks for (`_max_partition_fetch_bytes`), one
+fetch (`_proc_fetch_request`), what wakes its routine (`_notify`, `_wait_consume_future`), and what was fetched and not
+handed out yet (`_records` of `FetchResult._partition_records` and `_backoff`, and what a `PartitionRecords` is made
+of).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.driver.environment import Listener, WantedTopics
 from streamapp.driver.raw_batch import read_batch
 from streamapp.driver.record import Batches, Chunk, Record, Unpacked
+from streamapp.driver.spacing import pause_s
 from streamapp.driver.state_directory import State, opened_state
 from streamapp.eos.connections import KafkaCluster, connect, security_options
 from streamapp.eos.protocol import Membership
@@ -129,6 +131,7 @@ class KafkaMember:
 
     def __init__(self, settings: Settings, assignor: Any, options: Mapping[str, Any]) -> None:
         self._group, self._instance = settings.id, settings.instance
+        self._commit_interval_s = settings.commit_interval
         self._assignor = assignor
         #: How often in a row another assignment was asked for, and why none came.
         self._asked = 0
@@ -170,9 +173,9 @@ class KafkaMember:
                 await self._consumer.start()
             except aiokafka.errors.KafkaError as exc:
                 raise self._ended(exc) from exc
-            self._consumer._fetcher._records = _Results(
-                self._consumer._fetcher._records, self._arrived.set, self._unreadable.__setitem__
-            )
+            fetcher = self._consumer._fetcher
+            results = fetcher._records = _Results(fetcher._records, self._arrived.set, self._unreadable.__setitem__)
+            fetcher._proc_fetch_request = _Spaced(fetcher, results, self._commit_interval_s).fetch
 
     def share_fetches(self, partition_count: int) -> None:
         """So many partitions are owned: what may be fetched at once is shared by them."""
@@ -347,17 +350,55 @@ class _Results(OrderedDict[Any, Any]):
         on_unreadable: Callable[[Any, int], None] | None = None,
     ) -> None:
         super().__init__()
+        #: Bytes of each partition's last answer, until somebody asks.
+        self._byte_counts: dict[Any, int] = {}
         self._on_arrival = on_arrival
         self._on_unreadable = on_unreadable
         self.update(found)
 
     def __setitem__(self, tp: Any, result: Any) -> None:
         if type(result) is FetchResult:
+            self._byte_counts[tp] = result._partition_records._records.size_in_bytes()
             on_unreadable = partial(self._on_unreadable, tp) if self._on_unreadable is not None else None
             result._partition_records = Unpacked(_Chunks(result._partition_records), on_unreadable)
             result._backoff = 0.0
         super().__setitem__(tp, result)
         self._on_arrival()
+
+    def byte_count(self, request: Any) -> int:
+        """Bytes of the answer to a fetch that has just ended."""
+        asked = (TopicPartition(topic, number) for topic, partitions in request.topics for number, *_ in partitions)
+        return sum(self._byte_counts.pop(tp, 0) for tp in asked)
+
+
+class _Spaced:
+    """aiokafka's fetches of one broker, each over only when the next may be sent; what it brought is there before.
+
+    That it is over its routine notices in any case: where something else had woken it in the same turn of the loop, it
+    found the broker still busy, and slept for a fifth of a second beside records that waited.
+    """
+
+    def __init__(self, fetcher: Any, results: _Results, commit_interval_s: float) -> None:
+        self._fetcher = fetcher
+        self._fetch: Callable[..., Awaitable[bool]] = fetcher._proc_fetch_request
+        self._results = results
+        self._commit_interval_s = commit_interval_s
+
+    async def fetch(self, assignment: Any, node: int, request: Any) -> bool:
+        """In place of `Fetcher._proc_fetch_request`; whether something came."""
+        try:
+            has_come = await self._fetch(assignment, node, request)
+            pause = pause_s(self._commit_interval_s, self._results.byte_count(request))
+            if pause:
+                await asyncio.sleep(pause)
+        except asyncio.CancelledError:  # the assignment is gone, or the consumer is closed; aiokafka's says so, too
+            return False
+        finally:
+            asyncio.get_running_loop().call_soon(self._look_again)
+        return has_come
+
+    def _look_again(self) -> None:
+        self._fetcher._notify(self._fetcher._wait_consume_future)
 
 
 class _Chunks(PartitionRecords):

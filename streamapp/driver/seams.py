@@ -50,7 +50,13 @@ SEAMS: dict[str, tuple[str, ...]] = {
     # The seat, and how far a partition is read.
     "aiokafka.consumer.consumer:AIOKafkaConsumer": ("_client", "_coordinator", "_fetcher", "_subscription"),
     # What was fetched, and how it becomes records.
-    "aiokafka.consumer.fetcher:Fetcher": ("_max_partition_fetch_bytes", "_records"),
+    "aiokafka.consumer.fetcher:Fetcher": (
+        "_max_partition_fetch_bytes",
+        "_notify",
+        "_proc_fetch_request",
+        "_records",
+        "_wait_consume_future",
+    ),
     "aiokafka.consumer.fetcher:FetchResult": ("_backoff", "_partition_records"),
     "aiokafka.consumer.fetcher:PartitionRecords": (
         "_aborted_transactions",

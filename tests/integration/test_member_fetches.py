@@ -19,6 +19,7 @@ from yarl import URL
 from streamapp.driver.assignor import Assignor
 from streamapp.driver.kafka import KafkaMember
 from streamapp.driver.record import Record
+from streamapp.driver.spacing import pause_s
 from streamapp.settings import Settings
 from streamapp.types import Partition
 
@@ -179,3 +180,25 @@ async def test_a_header_whose_name_is_no_text_stops_nobody(reader: Reader) -> No
         while len(reader.found[first]) < 5 + 2 * len(batch) + 5 + 2:
             await reader.fetch(0.2)
     assert reader.found[first] == list(range(ends[0] - 2, ends[-1] + 5))
+
+
+async def test_records_that_come_one_by_one_are_fetched_some_at_a_time(reader: Reader) -> None:
+    """Each append would answer a fetch; the pause behind an answer lets the next one bring more."""
+    async with asyncio.timeout(LONG_S):
+        while any(len(offsets) < COUNT for offsets in reader.found.values()):
+            await reader.fetch(0.1)
+        reader.asked.clear()
+        few, began = 400, asyncio.get_running_loop().time()
+        producer = Producer({"bootstrap.servers": reader.bootstrap, "linger.ms": 0})
+        for number in range(few):
+            producer.produce(reader.topic, VALUE, partition=number % 2)
+            producer.poll(0)
+            await reader.fetch(0.002)
+        assert producer.flush(10) == 0
+        while any(len(offsets) < COUNT + few // 2 for offsets in reader.found.values()):
+            await reader.fetch(0.1)
+        passed_s = asyncio.get_running_loop().time() - began
+    for number in range(2):
+        # Each partition is named at most once a fetch, and a fetch that brought something takes its pause.
+        asked = sum(times for (partition, _), times in reader.asked.items() if partition == number)
+        assert asked <= passed_s / pause_s(Settings(id="any").commit_interval, 1) + 3

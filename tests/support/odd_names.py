@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import struct
-
-from aiokafka.record.util import calc_crc32c
-
 from streamapp.eos.connections import connect
 from streamapp.eos.protocol import Code, Produce
 from streamapp.eos.record_batch import Content, pack
 from streamapp.types import Partition
+from tests.support.batch_bytes import checked
 
 #: A header's name, and one of its length that is no text, and how that is read.
 NAME, ODD, READ = "odd name", b"odd\xff\xfeame", "odd\ufffd\ufffdame"
-#: Offsets in a batch of its checksum, and of what that is of.
-_CHECKSUM, _CHECKED = 17, 21
 
 
 def odd(raw: bytes) -> bytes:
     """The batch with `ODD` for every `NAME`."""
-    changed = bytearray(raw.replace(NAME.encode(), ODD))
-    struct.pack_into(">I", changed, _CHECKSUM, calc_crc32c(bytes(changed[_CHECKED:])))
-    return bytes(changed)
+    return checked(raw.replace(NAME.encode(), ODD))
 
 
 async def append(bootstrap: str, at: Partition, contents: list[Content]) -> int:

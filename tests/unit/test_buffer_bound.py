@@ -45,7 +45,9 @@ class Worker:
         for at, task in self.tasks.items():
             task.read_from(at, 0)
         member: Any = SimpleNamespace(assignment=lambda: {A, B}, wake=self._wake, resume=print, seek=print)
-        engine: Any = SimpleNamespace(owners=self.tasks, gate=SimpleNamespace(running=0), waiting=lambda: None)
+        engine: Any = SimpleNamespace(
+            owners=self.tasks, gate=SimpleNamespace(running=0), waiting=lambda: None, arrived=lambda: None
+        )
         self._consumer = GroupConsumer(member, engine, SYSTEM_CLOCK, prepare=self._prepare, crash=print)
 
     async def _prepare(self, partitions: Any) -> Any:

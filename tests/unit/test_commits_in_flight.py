@@ -180,6 +180,59 @@ def test_events_go_on_and_reach_nobody_before_it_is_settled(shop: Any, calls: Ca
     assert bench.count("aborts") == 0
 
 
+def test_few_records_wait_for_the_commit_in_flight_and_more_do_not(shop: Any, calls: Calls) -> None:
+    """Few: a quarter of what it is of. They compete with it for the processors, and gain nothing by it."""
+    bench = shop()
+    engine = in_flight(bench, calls, *(order(f"e{number}") for number in range(1, 9)))
+    go_on(bench, lambda: sum(map(len, engine.tasks)) == 2, order("e9"), order("e10"))
+    bench.advance(1.0)
+    assert not engine.gate.is_open and bench.module.began[-1] == "e8"
+    go_on(bench, lambda: engine._pace.finished == 3, order("e11"))
+    assert engine.gate.is_open and calls.made[-1] == "end_transaction"
+    calls.held = None
+    assert totals(bench) == [(f"e{number}", number + 1) for number in range(12)]
+
+
+def test_what_was_held_back_starts_when_it_is_settled(shop: Any, calls: Calls) -> None:
+    bench = shop()
+    engine = in_flight(bench, calls, *(order(f"e{number}") for number in range(1, 9)))
+    go_on(bench, lambda: sum(map(len, engine.tasks)) == 1, order("e9"))
+    calls.held = None
+    go_on(bench, lambda: bench.module.began[-1] == "e9")
+    assert "settled" in calls.made
+    assert totals(bench)[-1] == ("e9", 10)
+
+
+def test_what_was_held_back_by_an_aborted_commit_runs_after_its_events(
+    shop: Any, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = shop()
+    whole, refused = Producer.end, list[str]()
+
+    async def refuse_once(self: Producer) -> None:
+        if not refused:
+            refused.append("end")
+            await until(lambda: not calls.held)
+            raise TransactionAborted("as a test wants it")
+        await whole(self)
+
+    monkeypatch.setattr(Producer, "end", refuse_once)
+
+    async def scenario() -> None:
+        calls.held = "nothing"
+        await bench._feed("order", [order(f"e{number}") for number in range(1, 9)], None, None, None, None)
+        await until(lambda: bool(refused))
+        await bench._feed("order", [order("e9")], None, None, None, None)
+        engine = engine_of(bench)
+        await until(lambda: sum(map(len, engine.tasks)) == 1)
+        assert not engine.gate.is_open
+        calls.held = None
+
+    bench._run(scenario())
+    assert totals(bench) == [(f"e{number}", number + 1) for number in range(10)]
+    assert bench.count("aborts") == 1 and bench.count("duplicates") == 0
+
+
 def test_what_is_due_meanwhile_waits_and_closes_the_gate_only_when_it_is_full(shop: Any, calls: Calls) -> None:
     bench = shop(commit_events="3")
     engine = in_flight(bench, calls, order("e1"))

@@ -17,15 +17,13 @@ from aiokafka.errors import CorruptRecordException, KafkaConnectionError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 from streamapp.driver import kafka
 from streamapp.driver.record import NO_TIMESTAMP, Record, records_of
+from tests.support.batch_bytes import CHECKED, checked
 
 TP = TopicPartition("transfer", 3)
-#: Where a batch has its checksum and, from there on, what the checksum is of (KIP-98).
-_CHECKSUM, _CHECKED = 17, 21
 _CONTROL, _APPEND_TIME = 0x20, 0x08
 _ABORT, _COMMIT = 0, 1
 
@@ -50,10 +48,9 @@ def batch(
         builder.append(offset - base, stamp, key or (b"k%d" % offset if offset % 2 else None), value, headers)
     raw = bytearray(builder.build())
     struct.pack_into(">q", raw, 0, base)
-    attributes = struct.unpack_from(">h", raw, _CHECKED)[0] | flags
-    struct.pack_into(">h", raw, _CHECKED, attributes)
-    struct.pack_into(">I", raw, _CHECKSUM, calc_crc32c(bytes(raw[_CHECKED:])))
-    return bytes(raw)
+    attributes = struct.unpack_from(">h", raw, CHECKED)[0] | flags
+    struct.pack_into(">h", raw, CHECKED, attributes)
+    return checked(raw)
 
 
 def marker(base: int, producer: int, kind: int) -> bytes:
@@ -180,9 +177,7 @@ async def test_a_batch_that_does_not_match_its_checksum_is_refused() -> None:
 
 def with_odd_name(raw: bytes) -> bytes:
     """The batch with a header's name that is no UTF-8, as Kafka's broker takes it."""
-    odd = bytearray(raw.replace(b"none", b"n\xff\xfee"))
-    struct.pack_into(">I", odd, _CHECKSUM, calc_crc32c(bytes(odd[_CHECKED:])))
-    return bytes(odd)
+    return checked(raw.replace(b"none", b"n\xff\xfee"))
 
 
 async def test_a_fetch_ends_before_a_batch_with_a_header_whose_name_is_no_text_and_says_where() -> None:

@@ -9,20 +9,14 @@ import pytest
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.record.util import calc_crc32c
 
 from streamapp.driver.raw_batch import read_batch
 from streamapp.driver.record import NO_TIMESTAMP, Record, records_of
+from tests.support.batch_bytes import CHECKED, checked
 
-#: Offsets in a batch of its checksum, of what that is of, and of its largest timestamp.
-_CHECKSUM, _CHECKED, _LARGEST = 17, 21, 35
+#: Where a batch has its largest timestamp.
+_LARGEST = 35
 _APPEND_TIME = 0x08
-
-
-def sealed(raw: bytearray) -> bytes:
-    """With the checksum of what is in it now."""
-    struct.pack_into(">I", raw, _CHECKSUM, calc_crc32c(bytes(raw[_CHECKED:])))
-    return bytes(raw)
 
 
 def drawn(seed: int) -> tuple[bytes, int]:
@@ -41,9 +35,9 @@ def drawn(seed: int) -> tuple[bytes, int]:
     raw = bytearray(builder.build())
     struct.pack_into(">q", raw, 0, base)
     if chance.random() < 0.5:
-        raw[_CHECKED + 1] |= _APPEND_TIME
+        raw[CHECKED + 1] |= _APPEND_TIME
         struct.pack_into(">q", raw, _LARGEST, 1_800_000_000_000)
-    return sealed(raw), base + chance.choice([0, deltas[-1] // 2, deltas[-1]])
+    return checked(raw), base + chance.choice([0, deltas[-1] // 2, deltas[-1]])
 
 
 SLOTS = ("topic", "partition", "offset", "timestamp", "timestamp_type", "key", "value", "headers")
@@ -64,7 +58,7 @@ def test_it_gives_what_aiokafka_gives(seed: int) -> None:
 def test_a_name_that_is_no_text_is_read_as_kafkas_client_reads_it() -> None:
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
     builder.append(0, 5, b"key", b"value", [("name", b"\xff"), ("fine", None)])
-    raw = sealed(bytearray(bytes(builder.build()).replace(b"name", b"n\xff\xfee")))
+    raw = checked(bytes(builder.build()).replace(b"name", b"n\xff\xfee"))
     with pytest.raises(UnicodeDecodeError):
         list(MemoryRecords(raw).next_batch())
     ((record,), following) = read_batch(raw, "transfer", 0, 0)
@@ -80,9 +74,9 @@ def test_damaged_bytes_are_refused_in_one_way(seed: int) -> None:
     for _ in range(50):
         damaged = bytearray(raw)
         for _ in range(chance.randrange(1, 4)):
-            damaged[chance.randrange(_CHECKED, len(damaged))] = chance.randrange(256)
+            damaged[chance.randrange(CHECKED, len(damaged))] = chance.randrange(256)
         cut = bytes(damaged) if chance.random() < 0.7 else bytes(damaged[: chance.randrange(len(damaged))])
-        whole = sealed(bytearray(cut)) if len(cut) > _CHECKED else cut
+        whole = checked(cut) if len(cut) > CHECKED else cut
         try:
             records, _ = read_batch(whole, "transfer", 0, floor)
         except CorruptRecordException:
