@@ -44,7 +44,7 @@ from streamapp.types import Partition
 logger = logging.getLogger(__name__)
 
 #: Units go on beside a commit in flight when more records wait than this part of the units it is of.
-_WORTH = 4
+_WORTH = 8
 
 
 class Engine:

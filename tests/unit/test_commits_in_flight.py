@@ -181,26 +181,26 @@ def test_events_go_on_and_reach_nobody_before_it_is_settled(shop: Any, calls: Ca
 
 
 def test_few_records_wait_for_the_commit_in_flight_and_more_do_not(shop: Any, calls: Calls) -> None:
-    """Few: a quarter of what it is of. They compete with it for the processors, and gain nothing by it."""
+    """Few: an eighth of what it is of. They compete with it for the processors, and gain nothing by it."""
     bench = shop()
-    engine = in_flight(bench, calls, *(order(f"e{number}") for number in range(1, 9)))
-    go_on(bench, lambda: sum(map(len, engine.tasks)) == 2, order("e9"), order("e10"))
+    engine = in_flight(bench, calls, *(order(f"e{number}") for number in range(1, 17)))
+    go_on(bench, lambda: sum(map(len, engine.tasks)) == 2, order("e17"), order("e18"))
     bench.advance(1.0)
-    assert not engine.gate.is_open and bench.module.began[-1] == "e8"
-    go_on(bench, lambda: engine._pace.finished == 3, order("e11"))
+    assert not engine.gate.is_open and bench.module.began[-1] == "e16"
+    go_on(bench, lambda: engine._pace.finished == 3, order("e19"))
     assert engine.gate.is_open and calls.made[-1] == "end_transaction"
     calls.held = None
-    assert totals(bench) == [(f"e{number}", number + 1) for number in range(12)]
+    assert totals(bench) == [(f"e{number}", number + 1) for number in range(20)]
 
 
 def test_what_was_held_back_starts_when_it_is_settled(shop: Any, calls: Calls) -> None:
     bench = shop()
-    engine = in_flight(bench, calls, *(order(f"e{number}") for number in range(1, 9)))
-    go_on(bench, lambda: sum(map(len, engine.tasks)) == 1, order("e9"))
+    engine = in_flight(bench, calls, *(order(f"e{number}") for number in range(1, 17)))
+    go_on(bench, lambda: sum(map(len, engine.tasks)) == 1, order("e17"))
     calls.held = None
-    go_on(bench, lambda: bench.module.began[-1] == "e9")
+    go_on(bench, lambda: bench.module.began[-1] == "e17")
     assert "settled" in calls.made
-    assert totals(bench)[-1] == ("e9", 10)
+    assert totals(bench)[-1] == ("e17", 18)
 
 
 def test_what_was_held_back_by_an_aborted_commit_runs_after_its_events(
@@ -220,16 +220,16 @@ def test_what_was_held_back_by_an_aborted_commit_runs_after_its_events(
 
     async def scenario() -> None:
         calls.held = "nothing"
-        await bench._feed("order", [order(f"e{number}") for number in range(1, 9)], None, None, None, None)
+        await bench._feed("order", [order(f"e{number}") for number in range(1, 17)], None, None, None, None)
         await until(lambda: bool(refused))
-        await bench._feed("order", [order("e9")], None, None, None, None)
+        await bench._feed("order", [order("e17")], None, None, None, None)
         engine = engine_of(bench)
         await until(lambda: sum(map(len, engine.tasks)) == 1)
         assert not engine.gate.is_open
         calls.held = None
 
     bench._run(scenario())
-    assert totals(bench) == [(f"e{number}", number + 1) for number in range(10)]
+    assert totals(bench) == [(f"e{number}", number + 1) for number in range(18)]
     assert bench.count("aborts") == 1 and bench.count("duplicates") == 0
 
 
