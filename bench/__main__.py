@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from bench import java, job, latency, page, restart, rounds, screen
+from bench import capacity, java, job, latency, page, restart, rounds, screen
 from bench.growth import POINTS, Growth, Point
 from bench.peers.catalogue import CATALOGUE
 from bench.place import Place
@@ -22,7 +22,7 @@ from streamapp.cli import output
 from streamapp.cli.embedded import fetching
 from streamapp.embedded import jars
 from streamapp.embedded.kafka import Kafka
-from streamapp.errors import ConfigurationError, StreamAppError
+from streamapp.errors import StreamAppError
 
 DIRECTORY = Path(".streamapp/bench")
 #: Emptied at the beginning of each run; the programs' logs stay.
@@ -89,6 +89,7 @@ def _run(plan: Plan, load: rounds.Load, results: Results, path: Path) -> None:
     with _place() as place:
         run = _Run(place, load, results, path, screen.Clock(plan.steps, guess_s=30))
         _rounds(run, plan)
+        _capacities(run, plan)
         _latencies(run, plan)
         _restarts(run, plan)
 
@@ -106,11 +107,20 @@ def _rounds(run: _Run, plan: Plan) -> None:
         screen.say_round(result, run.done(name))
 
 
+def _capacities(run: _Run, plan: Plan) -> None:
+    for name, number in plan.capacities:
+        with screen.bar(f"capacity of {name}, round {number}") as tell:
+            result = capacity.measure(run.place, CATALOGUE[name], number, WORKPLACE, run.load.partitions, tell)
+        run.results.capacities.append(result)
+        screen.say_capacity(result, run.done(f"capacity of {name}"))
+
+
 def _latencies(run: _Run, plan: Plan) -> None:
-    for name, number in plan.latencies:
-        rate = _half_of_capacity(name, run.results)
+    for name, number, whose in plan.latencies:
+        found = run.results.capacity(whose)
+        load = latency.Load(whose, round((found or 0.0) / 2, -2))
         with screen.bar(f"latency of {name}, round {number}") as tell:
-            result = latency.measure(run.place, CATALOGUE[name], number, rate, WORKPLACE, run.load.partitions, tell)
+            result = latency.measure(run.place, CATALOGUE[name], number, load, WORKPLACE, run.load.partitions, tell)
         run.results.latencies.append(result)
         screen.say_latency(result, run.done(f"latency of {name}"))
 
@@ -121,15 +131,6 @@ def _restarts(run: _Run, plan: Plan) -> None:
             result = restart.measure(run.place, CATALOGUE[name], WORKPLACE, run.load.partitions, tell)
         run.results.restarts.append(result)
         screen.say_restart(result, run.done(f"restart of {name}"))
-
-
-def _half_of_capacity(name: str, results: Results) -> float:
-    """Transfers/s: half of the median of this run, or else of the published one."""
-    for found in (results, page.published(RESULTS)):
-        summary = found.summary(name) if found else None
-        if summary is not None and summary.rate:
-            return round(summary.rate / 2, -2)
-    raise ConfigurationError(f"Latency is measured at half of the capacity, which is not known. Add {name} to ONLY.")
 
 
 @app.command("growth")

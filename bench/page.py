@@ -119,7 +119,20 @@ def _latency(results: Results | None) -> str:
         f"| {number(one.p999_ms)} | {one.rounds} |"
         for one in results.latency_summaries
     ]
-    return _table("| program | at transfers/s | p50, ms | p99, ms | p99.9, ms | rounds |", rows)
+    table = _table("| program | at transfers/s | p50, ms | p99, ms | p99.9, ms | rounds |", rows)
+    return "\n\n".join([*_capacity(results), table])
+
+
+def _capacity(results: Results) -> list[str]:
+    rates: dict[str, list[float]] = {}
+    for one in results.capacities:
+        if one.rate is not None:
+            rates.setdefault(one.peer, []).append(one.rate)
+    rows = [
+        f"| {CATALOGUE[peer].title} | {number(statistics.median(found))} | {number(min(found))}-{number(max(found))} |"
+        for peer, found in rates.items()
+    ]
+    return [_table("| program | capacity, transfers/s | lowest-highest |", rows)] if rows else []
 
 
 def _restart(results: Results | None) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from bench.capacity import Capacity
 from bench.growth import Point
 from bench.latency import Latency
 from bench.restart import Restart
@@ -43,7 +44,7 @@ class Summary(msgspec.Struct):
 
 
 class LatencySummary(msgspec.Struct):
-    """The medians of a program's rounds of latency, milliseconds."""
+    """The medians of a program's rounds of latency under one load, milliseconds."""
 
     peer: str
     rounds: int
@@ -51,6 +52,8 @@ class LatencySummary(msgspec.Struct):
     p50_ms: float | None
     p99_ms: float | None
     p999_ms: float | None
+    #: Whose capacity the rate is half of (`Latency.half_of`).
+    half_of: str = ""
 
 
 class Results(msgspec.Struct):
@@ -63,6 +66,7 @@ class Results(msgspec.Struct):
     load: dict[str, Any]
     rounds: list[Round] = []
     summaries: list[Summary] = []
+    capacities: list[Capacity] = []
     latencies: list[Latency] = []
     latency_summaries: list[LatencySummary] = []
     restarts: list[Restart] = []
@@ -78,6 +82,10 @@ class Results(msgspec.Struct):
     def summary(self, peer: str) -> Summary | None:
         """Of one program, if it ran."""
         return next((summary for summary in self.summaries if summary.peer == peer), None)
+
+    def capacity(self, peer: str) -> float | None:
+        """Transfers/s with a sender and a reader at work: the median of its rounds."""
+        return _median(one.rate for one in self.capacities if one.peer == peer)
 
 
 def loaded(path: Path) -> Results:
@@ -185,10 +193,10 @@ def _summary(peer: str, ran: list[Round]) -> Summary:
 
 
 def latency_summaries(latencies: Iterable[Latency]) -> list[LatencySummary]:
-    """Medians by program."""
-    by_peer: dict[str, list[Latency]] = {}
+    """Medians by program and load."""
+    by_load: dict[tuple[str, str], list[Latency]] = {}
     for one in latencies:
-        by_peer.setdefault(one.peer, []).append(one)
+        by_load.setdefault((one.peer, one.half_of), []).append(one)
     return [
         LatencySummary(
             peer,
@@ -197,8 +205,9 @@ def latency_summaries(latencies: Iterable[Latency]) -> list[LatencySummary]:
             _median(one.p50_ms for one in ran),
             _median(one.p99_ms for one in ran),
             _median(one.p999_ms for one in ran),
+            half_of,
         )
-        for peer, ran in by_peer.items()
+        for (peer, half_of), ran in by_load.items()
     ]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from bench.capacity import Capacity
 from bench.growth import Point
 from bench.latency import Latency
 from bench.restart import Restart
@@ -69,6 +70,12 @@ def _round(result: Round) -> str:
         f"{result.rate:>9,.0f}/s  {result.cpu_s_per_million or 0:>6,.1f} CPU s/million  {result.peak_mib:>5,.0f} MiB  "
         f"{result.transfers:,} in {result.seconds:.1f} s"
     )
+
+
+def say_capacity(result: Capacity, left: str) -> None:
+    """One line a round of capacity."""
+    text = first_line(result.problem) if result.rate is None else f"{result.rate:,.0f} transfers/s"
+    say(f"capacity {result.number} {result.peer:<11}{text}  ({left})")
 
 
 def say_latency(result: Latency, left: str) -> None:

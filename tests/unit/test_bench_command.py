@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import __main__ as command
-from bench import job, latency, page, restart, results, rounds
+from bench import capacity, job, latency, page, restart, results, rounds
+from bench.capacity import Capacity
 from bench.growth import POINTS, Point
 from bench.latency import Latency
 from bench.restart import Restart
@@ -35,7 +36,12 @@ def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(job, "load", lambda *_: 0)
     monkeypatch.setattr(rounds, "run", a_round)
     monkeypatch.setattr(
-        latency, "measure", lambda _, peer, number, rate, *__: Latency(peer.name, number, rate, 9, 1, 2, 3)
+        capacity, "measure", lambda _, peer, number, *__: Capacity(peer.name, number, RATES[peer.name] * number)
+    )
+    monkeypatch.setattr(
+        latency,
+        "measure",
+        lambda _, peer, number, load, *__: Latency(peer.name, number, load.rate, load.half_of, 9, 1, 2, 3),
     )
     monkeypatch.setattr(restart, "measure", lambda _, peer, *__: Restart(peer.name, 1000, [1.0, 3.0, 2.0]))
     return tmp_path
@@ -53,9 +59,12 @@ def test_a_whole_run_is_published_with_its_page_and_picture(there: Path) -> None
     assert ran("run") == 0
     found = results.loaded(there / command.RESULTS)
     assert found.complete and len(found.rounds) == 5 * 9 + 3 * 5 + 2 * 3
-    assert {(one.peer, one.rate) for one in found.latency_summaries} == {("ours", 15_000), ("streams", 10_000)}
+    # Half of the median capacity, which is that of the second of three rounds.
+    loads = {(one.peer, one.half_of, one.rate) for one in found.latency_summaries}
+    assert loads == {("ours", "ours", 30_000), ("streams", "streams", 20_000), ("ours", "streams", 20_000)}
     text = (there / page.PAGE).read_text()
     assert "| Kafka Streams, 1 thread | 20,000 |" in text and "**2.0** (1.0, 3.0, 2.0)" in text
+    assert "| streamapp, an agent | 60,000 | 30,000-90,000 |" in text
     assert (there / page.PICTURE).read_text().startswith("<svg")
 
 
@@ -83,9 +92,10 @@ def test_a_name_that_is_none_is_refused(there: Path) -> None:
     assert ran("growth", "--only", "oops") == 2
 
 
-def test_latency_without_a_known_capacity_says_what_to_add(there: Path) -> None:
-    with pytest.raises(command.ConfigurationError, match="Add ours to ONLY"):
-        CliRunner().invoke(command.app, ["run", "--only", "latency"], catch_exceptions=False)
+def test_latency_without_a_known_capacity_is_not_measured(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    result = latency.measure(None, SimpleNamespace(name="ours"), 1, latency.Load("ours", 0.0), there, 4, print)  # type: ignore[arg-type]
+    assert result.problem == "the capacity of ours is not known" and result.p99_ms is None
 
 
 def test_growth_is_published_when_it_is_whole(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from bench import page, picture, results
 from bench.aims import aims
+from bench.capacity import Capacity
 from bench.growth import Point
 from bench.job import Verdict
+from bench.latency import Latency
 from bench.peers.catalogue import CATALOGUE
-from bench.plan import COMPARED, LATENCY_ROUNDS, PARTS, Plan, planned
+from bench.plan import CAPACITY_ROUNDS, COMPARED, LATENCY_ROUNDS, PARTS, Plan, planned
 from bench.rounds import Round
 from streamapp.embedded import jars
 
@@ -63,6 +65,26 @@ def test_ratios_and_aims_are_those_of_the_medians() -> None:
     assert reached["an agent: throughput of Quix Streams"] == (None, None)
 
 
+def test_latencies_are_compared_at_the_same_share_and_at_the_same_load() -> None:
+    found = results.Results("2026-01-01", {}, {}, "c", {})
+    found.latencies = [
+        Latency("ours", 1, 20.0, "ours", p99_ms=240.0),
+        Latency("streams", 1, 15.0, "streams", p99_ms=200.0),
+        Latency("ours", 1, 15.0, "streams", p99_ms=150.0),
+    ]
+    found.latency_summaries = results.latency_summaries(found.latencies)
+    reached = {one.text: (one.value, one.reached) for one in aims(found)}
+    assert reached["p99 end to end at half load, commit intervals"] == (2.4, True)
+    assert reached["p99 end to end, each at half of its own capacity, of Kafka Streams"] == (1.2, False)
+    assert reached["p99 end to end, both at half of Kafka Streams' capacity, of Kafka Streams"] == (0.75, True)
+
+
+def test_the_capacity_is_the_median_of_the_rounds_that_have_one() -> None:
+    found = results.Results("2026-01-01", {}, {}, "c", {})
+    found.capacities = [Capacity("ours", 1, 10.0), Capacity("ours", 2, problem="died"), Capacity("ours", 3, 30.0)]
+    assert found.capacity("ours") == 20.0 and found.capacity("streams") is None
+
+
 def test_growth_is_a_share_of_its_start() -> None:
     points = [Point("ids", value, a_round("ours", rate)) for value, rate in ((0, 10.0), (9, 8.0), (9, 4.0), (0, 20.0))]
     made = results.point_summaries(points)
@@ -94,12 +116,21 @@ def test_programs_take_turns_and_the_slow_ones_fewer() -> None:
     plan = planned(["ours", "streams", "faust", *PARTS], 4)
     assert plan.rounds[:4] == [("ours", 1), ("streams", 1), ("faust", 1), ("ours", 2)]
     assert [name for name, number in plan.rounds if number == 4] == ["ours", "streams"]
-    assert plan.latencies[:3] == [("ours", 1), ("streams", 1), ("ours", 2)]
+    assert plan.capacities[:3] == [("ours", 1), ("streams", 1), ("ours", 2)]
+    assert plan.latencies[:4] == [
+        ("ours", 1, "ours"),
+        ("streams", 1, "streams"),
+        ("ours", 1, "streams"),
+        ("ours", 2, "ours"),
+    ]
     assert plan.restarts == ["ours", "streams"] and plan.needs_java
 
 
 def test_latency_alone_is_that_of_all_that_are_compared() -> None:
-    every = [(name, number) for number in range(1, LATENCY_ROUNDS + 1) for name in COMPARED]
+    capacities = [(name, number) for number in range(1, CAPACITY_ROUNDS + 1) for name in COMPARED]
+    loads = [*((name, name) for name in COMPARED), ("ours", "streams")]
+    latencies = [(name, number, whose) for number in range(1, LATENCY_ROUNDS + 1) for name, whose in loads]
     assert LATENCY_ROUNDS >= 5
-    assert planned(["latency"], 1) == Plan([], every, [])
+    assert planned(["latency"], 1) == Plan([], capacities, latencies, [])
+    assert {whose for *_, whose in planned(["ours", "latency"], 1).latencies} == {"ours"}
     assert not planned(["ours", "latency"], 1).needs_java
