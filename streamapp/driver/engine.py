@@ -43,7 +43,7 @@ from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
 
-#: Units go on beside a commit in flight when more records wait than this part of the units it is of.
+#: Units go on beside a commit in flight when more records wait than its units, divided by this.
 _WORTH = 8
 
 
