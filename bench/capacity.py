@@ -37,9 +37,10 @@ def measure(
     """One round of `peer`, with a sender that keeps ahead of it."""
     span_s = (SETTLE_S, MEASURE_S)
     try:
-        legs = seen(place, peer, f"capacity-{number}", ["ahead"], span_s, directory, partitions, on_progress)
+        legs = seen(place, peer, f"capacity-{number}", None, span_s, directory, partitions, on_progress)
     except (StreamAppError, TimeoutError, KafkaException) as exc:
         return Capacity(peer.name, number, problem=str(exc))
-    if not legs.arrived():
+    arrived = legs.arrived()
+    if not arrived:
         return Capacity(peer.name, number, problem="no legs came in the measured time")
-    return Capacity(peer.name, number, legs.arrived() / 2 / MEASURE_S)
+    return Capacity(peer.name, number, arrived / 2 / MEASURE_S)

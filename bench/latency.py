@@ -52,7 +52,7 @@ def measure(
         return result
     label, span_s = f"latency-{number}-{load.half_of}", (SETTLE_S, MEASURE_S)
     try:
-        legs = seen(place, peer, label, [str(load.rate)], span_s, directory, partitions, on_progress)
+        legs = seen(place, peer, label, load.rate, span_s, directory, partitions, on_progress)
     except (StreamAppError, TimeoutError, KafkaException) as exc:
         result.problem = str(exc)
         return result

@@ -66,16 +66,16 @@ def seen(
     place: Place,
     peer: Peer,
     label: str,
-    pace: list[str],
+    rate: float | None,
     span_s: tuple[float, float],
     directory: Path,
     partitions: int,
     on_progress: OnProgress,
 ) -> Legs:
-    """Run `peer`, warmed up, on what a sender at `pace` sends; `span_s`: seconds before the measured time, and of it.
+    """Run `peer`, warmed up, on what a sender sends; `span_s`: seconds before the measured time, and of it.
 
-    `pace` is the sender's: a rate, or `ahead` (`bench.sender`). Raises `StreamAppError`, `TimeoutError` and
-    `KafkaException` when the program or the broker failed.
+    `rate`: transfers/s, or None for a sender that keeps ahead of the program (`bench.sender`). Raises `StreamAppError`,
+    `TimeoutError` and `KafkaException` when the program or the broker failed.
     """
     source = f"bench-{label}-{peer.name}-{os.getpid()}"
     directory = directory.resolve()
@@ -90,9 +90,8 @@ def seen(
             if not until_committed(program, progress, 1, START_BOUND_S, on_progress):
                 raise StreamAppError(f"no commit within {START_BOUND_S:.0f} s of its start")
             until_committed(program, progress, WARM, _WARM_S, on_progress)
+            pace = ["ahead", it.group, str(partitions)] if rate is None else [str(rate)]
             command = [sys.executable, "-m", "bench.sender", place.bootstrap, source, *pace]
-            if pace == ["ahead"]:
-                command += [it.group, str(partitions)]
             with Process(command, {}, directory / "sender.log") as sender:
                 legs = _read(place.bootstrap, it.output, partitions, span_s, [program, sender], on_progress)
                 sender.stop()

@@ -115,11 +115,13 @@ def _latency(results: Results | None) -> str:
     if results is None or not results.latency_summaries:
         return _NOT_YET
     rows = [
-        f"| {CATALOGUE[one.peer].title} | {one.rate:,.0f} | {number(one.p50_ms)} | {number(one.p99_ms)} "
-        f"| {number(one.p999_ms)} | {one.rounds} |"
+        f"| {CATALOGUE[one.peer].title} | {one.rate:,.0f} | {CATALOGUE[one.half_of or one.peer].title} "
+        f"| {number(one.p50_ms)} | {number(one.p99_ms)} | {number(one.p999_ms)} | {one.rounds} |"
         for one in results.latency_summaries
     ]
-    table = _table("| program | at transfers/s | p50, ms | p99, ms | p99.9, ms | rounds |", rows)
+    table = _table(
+        "| program | at transfers/s | half of the capacity of | p50, ms | p99, ms | p99.9, ms | rounds |", rows
+    )
     return "\n\n".join([*_capacity(results), table])
 
 

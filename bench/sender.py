@@ -33,7 +33,7 @@ STAMP_AT, STAMP_DIGITS = 1, 19
 
 
 class Pace(Protocol):
-    """How many records are due, and since when."""
+    """How many records are due, and since when. Times are ns since the sending began."""
 
     def count(self, now_ns: int, sent: int) -> int:
         """How many should have been sent by now, in all."""
@@ -45,14 +45,14 @@ class Pace(Protocol):
 class Rate:
     """So many a second, whatever becomes of them."""
 
-    def __init__(self, began_ns: int, rate: float) -> None:
-        self._began_ns, self._rate = began_ns, rate
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
 
     def count(self, now_ns: int, sent: int) -> int:
-        return int((now_ns - self._began_ns) * self._rate / 1e9)
+        return int(now_ns * self._rate / 1e9)
 
     def due_ns(self, number: int, now_ns: int) -> int:
-        return self._began_ns + int(number / self._rate * 1e9)
+        return int(number / self._rate * 1e9)
 
 
 class Ahead:
@@ -86,13 +86,13 @@ def send(broker: str, topic: str, pace: Pace) -> None:
     producer = Producer(job.client(broker) | options)
     # The same accounts and amounts as everywhere; ids of their own.
     records = [_parted(model) for model in job.transfers(10_000)]
-    ends, sent = time.monotonic() + _BOUND_S, 0
-    while not stopping and time.monotonic() < ends:
-        now_ns = time.time_ns()
+    # The wall clock is read once: one that is set meanwhile makes no record due.
+    began_ns, since, sent = time.time_ns(), time.monotonic_ns(), 0
+    while not stopping and (now_ns := time.monotonic_ns() - since) < _BOUND_S * 1e9:
         count = max(sent, pace.count(now_ns, sent))
         for number in range(sent, count):
             head, tail, key = records[number % len(records)]
-            due_ns = pace.due_ns(number, now_ns)
+            due_ns = began_ns + pace.due_ns(number, now_ns)
             producer.produce(topic, b"%bt%0*d-%d%b" % (head, STAMP_DIGITS, due_ns, number, tail), key)
         sent = count
         producer.poll(0)
@@ -107,22 +107,22 @@ def _parted(model: job.Transfer) -> tuple[bytes, bytes, str]:
 
 
 @contextlib.contextmanager
-def _pace(broker: str, topic: str, words: list[str]) -> Iterator[Pace]:
+def _pace(broker: str, topic: str, words: tuple[str, ...]) -> Iterator[Pace]:
     match words:
-        case ["ahead", group, partitions]:
+        case ["ahead", group, partitions] if partitions.isdecimal():
             with Progress(broker, group, topic, int(partitions)) as progress:
                 yield Ahead(progress)
-        case [rate]:
-            yield Rate(time.time_ns(), float(rate))
+        case [rate] if rate.replace(".", "", 1).isdecimal():
+            yield Rate(float(rate))
         case _:
             sys.exit(f"usage:\n{__doc__}")
 
 
-def main(broker: str, topic: str, words: list[str]) -> None:
+def main(broker: str = "", topic: str = "", *words: str) -> None:
     """Send at the pace these words name."""
     with _pace(broker, topic, words) as pace:
         send(broker, topic, pace)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(*sys.argv[1:])

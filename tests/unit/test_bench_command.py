@@ -92,9 +92,8 @@ def test_a_name_that_is_none_is_refused(there: Path) -> None:
     assert ran("growth", "--only", "oops") == 2
 
 
-def test_latency_without_a_known_capacity_is_not_measured(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    result = latency.measure(None, SimpleNamespace(name="ours"), 1, latency.Load("ours", 0.0), there, 4, print)  # type: ignore[arg-type]
+def test_latency_without_a_known_capacity_is_not_measured(tmp_path: Path) -> None:
+    result = latency.measure(None, SimpleNamespace(name="ours"), 1, latency.Load("ours", 0.0), tmp_path, 4, print)  # type: ignore[arg-type]
     assert result.problem == "the capacity of ours is not known" and result.p99_ms is None
 
 
