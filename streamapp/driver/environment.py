@@ -39,7 +39,7 @@ class Member(Protocol):
         """The seat as it is now. Snapshot it at assignment; never commit with this."""
 
     async def subscribe(self, topics: Collection[str], listener: Listener) -> None:
-        """Join the group for these topics; later calls change the topics."""
+        """Join the group for these topics; later calls change the topics. `Unavailable` when no broker answers."""
 
     def assignment(self) -> Collection[Any]:
         """The partitions owned now."""
@@ -108,10 +108,13 @@ class Environment(Protocol):
         """A member of the app's group, not joined yet."""
 
     async def changelogs(self, starts: Mapping[Partition, int]) -> ChangelogFetches:
-        """Fetches of these partitions, from these offsets."""
+        """Fetches of these partitions, from these offsets. `Unavailable` when no broker answers."""
 
     async def create_topics(self, wanted_of: WantedTopics) -> Iterable[str]:
-        """Create what does not exist of the topics `wanted_of` names; returns what was created. Alters nothing."""
+        """Create what does not exist of the topics `wanted_of` names; returns what was created. Alters nothing.
+
+        `Unavailable` when Kafka cannot now. Some may be created then; asked again, it is done with those.
+        """
 
 
 class Consumer(Protocol):

@@ -32,9 +32,9 @@ from streamapp.driver.raw_batch import read_batch
 from streamapp.driver.record import Batches, Chunk, Record, Unpacked
 from streamapp.driver.spacing import pause_s
 from streamapp.driver.state_directory import State, opened_state
-from streamapp.eos.connections import KafkaCluster, connect, security_options
+from streamapp.eos.connections import LOST, KafkaCluster, connect, security_options
 from streamapp.eos.protocol import Membership
-from streamapp.errors import StreamAppError
+from streamapp.errors import StreamAppError, Unavailable
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
@@ -89,7 +89,8 @@ class KafkaEnvironment:
             **self._options,
         )
         try:
-            await consumer.start()
+            with _as_unavailable():
+                await consumer.start()
         except BaseException:
             await consumer.stop()
             raise
@@ -101,16 +102,39 @@ class KafkaEnvironment:
 
     async def create_topics(self, wanted_of: WantedTopics) -> Iterable[str]:
         admin = AIOKafkaAdminClient(**self._options)
-        await admin.start()
         try:
-            existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-            brokers = len((await admin.describe_cluster())["brokers"])
-            missing = [topic for name, topic in wanted_of(brokers, existing).items() if name not in existing]
+            with _as_unavailable():
+                await admin.start()
+                existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+                cluster = await admin.describe_cluster()
+            # A broker that its controller has fenced answers, and names none that would take a request.
+            if not cluster["brokers"] or cluster["controller_id"] < 0:
+                raise Unavailable("it names no broker that is in service")
+            wanted = wanted_of(len(cluster["brokers"]), existing)
+            missing = [topic for name, topic in wanted.items() if name not in existing]
             if missing:
-                await _create(admin, missing)
+                with _as_unavailable():
+                    await _create(admin, missing)
             return [topic.name for topic in missing]
         finally:
             await admin.close()
+
+
+@contextlib.contextmanager
+def _as_unavailable() -> Iterator[None]:
+    """A request of aiokafka's clients that got no answer, or no connection, is one to be made again."""
+    try:
+        yield
+    except LOST as exc:
+        raise Unavailable(str(exc) or type(exc).__name__) from exc
+
+
+#: Why a topic is not created now and may be soon; as many copies as there are brokers are too many while one is fenced.
+_NOT_YET = (
+    aiokafka.errors.NotControllerError,
+    aiokafka.errors.InvalidReplicationFactorError,
+    aiokafka.errors.RequestTimedOutError,
+)
 
 
 async def _create(admin: Any, missing: Collection[Any]) -> None:
@@ -121,9 +145,11 @@ async def _create(admin: Any, missing: Collection[Any]) -> None:
         ]
     )
     for name, code, *rest in answer.topic_errors:
-        error = aiokafka.errors.for_code(code)
+        error, reason = aiokafka.errors.for_code(code), f"{name}: {rest[0] if rest else ''}"
+        if error in _NOT_YET:
+            raise Unavailable(reason)
         if error not in (aiokafka.errors.NoError, aiokafka.errors.TopicAlreadyExistsError):
-            raise error(f"{name}: {rest[0] if rest else ''}")
+            raise error(reason)
 
 
 class KafkaMember:
@@ -171,6 +197,9 @@ class KafkaMember:
             self._started = True
             try:
                 await self._consumer.start()
+            except aiokafka.errors.KafkaConnectionError as exc:  # it has begun with nothing yet
+                self._started = False
+                raise Unavailable(str(exc)) from exc
             except aiokafka.errors.KafkaError as exc:
                 raise self._ended(exc) from exc
             fetcher = self._consumer._fetcher

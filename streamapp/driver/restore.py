@@ -9,8 +9,9 @@ from streamapp.driver.environment import ChangelogFetches, Environment
 from streamapp.driver.record import changes_of
 from streamapp.driver.state_directory import State
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.recovery import Progress, RestorePlan, newest_append_times, restore, restore_plans
-from streamapp.errors import ConfigurationError, StateCorrupted
+from streamapp.eos.patience import Patience, available
+from streamapp.eos.recovery import PATIENCE_S, Progress, RestorePlan, newest_append_times, restore, restore_plans
+from streamapp.errors import ConfigurationError, StateCorrupted, Unavailable
 from streamapp.failpoints import failpoint
 from streamapp.state import Identity
 from streamapp.state import Partition as StorePartition
@@ -144,7 +145,9 @@ async def _read(
                 f"{progress.remaining:,}",
             )
 
-    fetches = await environment.changelogs({log: plan.start for log, plan in due.items()})
+    starts = {log: plan.start for log, plan in due.items()}
+    patience = Patience(clock, "connecting to restore", limit_s=PATIENCE_S, on_limit=Unavailable)
+    fetches = await available(patience, lambda: environment.changelogs(starts))
     try:
         await restore(cluster, ChangelogReader(fetches, stores, newest_s), due, clock=clock, on_progress=on_progress)
     finally:

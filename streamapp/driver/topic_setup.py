@@ -7,14 +7,15 @@ from collections.abc import Collection, Iterable, Mapping
 
 from streamapp.delivery import dead_letter, late
 from streamapp.driver.environment import Environment, WantedTopics
+from streamapp.eos.patience import Patience, available
+from streamapp.errors import Unavailable
 from streamapp.settings import Settings
 from streamapp.topics import UPSERTS, TopicSpec, changelog_spec, roomy_spec, spec, specs
 
 logger = logging.getLogger(__name__)
 
 
-async def create_missing(
-    environment: Environment,
+def missing(
     settings: Settings,
     *,
     declared: Mapping[str, int | None],
@@ -22,9 +23,9 @@ async def create_missing(
     windowed: Iterable[str],
     upserts: Collection[str],
     changelogs: Mapping[str, int | None],
-) -> None:
-    """Create what does not exist of: declared topics (those of upserts compacted), dead letters of the consumed ones,
-    late records of the windowed ones, and changelogs (name -> partitions).
+) -> WantedTopics:
+    """What should exist: declared topics (those of upserts compacted), dead letters of the consumed ones, late records
+    of the windowed ones, and changelogs (name -> partitions).
 
     A topic that exists is left as it is, whatever it is like; `streamapp check` and `topics diff` judge it.
     """
@@ -35,12 +36,16 @@ async def create_missing(
         as_they_are = {name: counts[name] for name in names & counts.keys()}
         return _wanted(settings, brokers, {**declared, **as_they_are}, names, late_for, upserts, changelogs)
 
-    await create(environment, wanted_of)
+    return wanted_of
 
 
-async def create(environment: Environment, wanted_of: WantedTopics) -> None:
-    """Create what does not exist of the topics `wanted_of` names."""
-    if created := list(await environment.create_topics(wanted_of)):
+async def create(environment: Environment, wanted_of: WantedTopics, patience_s: float) -> None:
+    """Create what does not exist of the topics `wanted_of` names; a Kafka that cannot is asked again meanwhile.
+
+    Raises `Unavailable` when it cannot for `patience_s` seconds.
+    """
+    patience = Patience(environment.clock, "creating topics", limit_s=patience_s, on_limit=Unavailable)
+    if created := list(await available(patience, lambda: environment.create_topics(wanted_of))):
         logger.info("created topics: %s", ", ".join(created))
 
 

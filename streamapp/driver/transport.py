@@ -24,17 +24,17 @@ from streamapp.driver.after_commit import IntentTable
 from streamapp.driver.closings import Closings
 from streamapp.driver.consumer import GroupConsumer
 from streamapp.driver.engine import Engine
-from streamapp.driver.environment import Environment, Member
+from streamapp.driver.environment import Environment, Member, WantedTopics
 from streamapp.driver.held_upserts import HeldUpserts
 from streamapp.driver.inbox import InboxTable, one_count
 from streamapp.driver.kafka import KafkaEnvironment
 from streamapp.driver.preparation import Preparation
 from streamapp.driver.seat import give_back
 from streamapp.driver.state_directory import State
-from streamapp.driver.topic_setup import create, create_missing
+from streamapp.driver.topic_setup import create, missing
 from streamapp.driver.views import Views
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.patience import Patience
+from streamapp.eos.patience import Patience, available
 from streamapp.eos.plain import PlainCluster, PlainProducer
 from streamapp.eos.producer import Producer
 from streamapp.errors import StreamAppError, Unavailable
@@ -109,18 +109,11 @@ class Consumer(Service):
 
     async def _connected(self, environment: Environment) -> PlainCluster:
         """A connection to the cluster; a broker that is still starting is waited for, and a line says so."""
-        settings = self.app.settings
-        patience = Patience(
-            environment.clock,
-            f"connecting to Kafka at {settings.broker}",
-            limit_s=self.app.broker_patience_s,
-            on_limit=Unavailable,
-        )
-        while True:
-            try:
-                return await environment.connect()
-            except Unavailable as exc:
-                await patience.pause(str(exc).removesuffix("."))
+        return await available(self._patience("connecting to Kafka"), environment.connect)
+
+    def _patience(self, what: str) -> Patience:
+        clock, limit_s = self._environment.clock, self.app.broker_patience_s
+        return Patience(clock, f"{what} at {self.app.settings.broker}", limit_s=limit_s, on_limit=Unavailable)
 
     def _new_producer(self, cluster: PlainCluster) -> Producer:
         settings, clock = self.app.settings, self._environment.clock
@@ -158,17 +151,19 @@ class Consumer(Service):
         declared = {name: count for name, count in app.declared_topics.items() if name not in changelogs}
         for channel in app.topics:  # streams made by group_by() say how many partitions they want
             declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
-        await create_missing(
-            self._environment,
-            app.settings,
-            declared=declared,
-            consumed=names,
-            windowed={topic for table in app.windowed_tables for topic in table.topics},
-            upserts=app.upsert_topics,
-            changelogs={table.changelog_topic_name: table.partitions for table in tables},
+        await self._create(
+            missing(
+                app.settings,
+                declared=declared,
+                consumed=names,
+                windowed={topic for table in app.windowed_tables for topic in table.topics},
+                upserts=app.upsert_topics,
+                changelogs={table.changelog_topic_name: table.partitions for table in tables},
+            )
         )
         await self._create_task_changelogs(names)
-        await self._member.subscribe(names, self._group)
+        member, group = self._member, self._group
+        await available(self._patience("joining the group"), lambda: member.subscribe(names, group))
         if not self._work:
             self._work = [
                 asyncio.create_task(self._guarded(self._group.run()), name="streamapp-fetch"),
@@ -188,9 +183,7 @@ class Consumer(Service):
         inbox, intents = tables.get(INBOX), tables.get(INTENTS)
         if isinstance(inbox, InboxTable) and inbox.topics:
             name, partitions = inbox.changelog_topic_name, one_count(await self._partition_counts(inbox.topics))
-            await create(
-                self._environment, lambda brokers, _: {name: inbox_changelog_spec(settings, brokers, name, partitions)}
-            )
+            await self._create(lambda brokers, _: {name: inbox_changelog_spec(settings, brokers, name, partitions)})
         counts = await self._partition_counts(consumed)
         logs = {table.table.changelog_topic_name: table.partitions(counts) for table in self.app.windowed_tables}
         for upserts in self.app.limited_upserts:
@@ -199,10 +192,12 @@ class Consumer(Service):
         if intents is not None:
             logs[intents.changelog_topic_name] = max(counts.values())
         if logs:
-            await create(
-                self._environment,
-                lambda brokers, _: {log: changelog_spec(settings, brokers, log, count) for log, count in logs.items()},
+            await self._create(
+                lambda brokers, _: {log: changelog_spec(settings, brokers, log, count) for log, count in logs.items()}
             )
+
+    async def _create(self, wanted_of: WantedTopics) -> None:
+        await create(self._environment, wanted_of, self.app.broker_patience_s)
 
     async def _partition_counts(self, topics: Iterable[str]) -> dict[str, int]:
         assert self._engine is not None

@@ -56,7 +56,7 @@ from streamapp.types import Partition
 
 #: What aiokafka raises when a request may or may not have reached its node. `KeyError`: two requests timed out on one
 #: connection, and the second finds it replaced (aiokafka 0.14, client.py, `send`).
-_LOST = (
+LOST = (
     aiokafka.errors.KafkaConnectionError,
     aiokafka.errors.NodeNotReadyError,
     aiokafka.errors.RequestTimedOutError,
@@ -273,7 +273,7 @@ class KafkaCluster:
             answer = await self._client.send(node, request)
             failpoint(f"answer {name}")
             return answer
-        except _LOST as exc:
+        except LOST as exc:
             # What was learnt through a broken connection may be out of date: coordinators move when a node dies.
             self._forget_node(node)
             raise NoAnswer(f"{type(request).__name__} to node {node}: {exc or type(exc).__name__}") from exc

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from streamapp.clock import Clock
-from streamapp.errors import StreamAppError
+from streamapp.errors import StreamAppError, Unavailable
+
+Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
 
@@ -58,3 +62,12 @@ class Patience:
         self.extend()
         self._pause_s = _SHORTEST_S
         self._silent_until_s = _QUIET_S
+
+
+async def available(patience: Patience, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """What `ask` returns, asked again as long as it raises `Unavailable` and the patience lasts."""
+    while True:
+        try:
+            return await ask()
+        except Unavailable as exc:
+            await patience.pause(str(exc))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import signal
 import sys
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     ScramCredentialInfo,
@@ -17,12 +20,15 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from streamapp.driver.kafka import KafkaEnvironment
 from streamapp.embedded import kafka as embedded
 from streamapp.embedded import ports
 from streamapp.embedded.kafka import Kafka
-from streamapp.errors import ConfigurationError
+from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.ops.feed import Kind, feed, numbered
 from streamapp.settings import load
+from streamapp.topics import TopicSpec
+from streamapp.types import Partition
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from service import Service
@@ -135,6 +141,49 @@ def test_a_broker_that_is_down_at_the_start_is_waited_for(own: Secured, service:
     worker.until("ready after")
     service.assert_pass()
     assert worker.stop() == 0, worker.said
+
+
+async def test_topics_and_changelogs_of_a_broker_that_is_away_or_fenced_are_unavailable(own: Secured) -> None:
+    """Which a worker waits out: its client's own errors, NodeNotReadyError for one, were the end of it."""
+    node = own.nodes[0]
+    environment = KafkaEnvironment(load(broker=own.bootstrap, id="unavailable"), None)
+    wanted = {"unavailable": TopicSpec("unavailable", 1, 1, {})}
+
+    async def refusal() -> str:
+        with pytest.raises(Unavailable) as refused:
+            await environment.create_topics(lambda *_: wanted)
+        return str(refused.value)
+
+    node.kill()
+    try:
+        assert "KafkaConnectionError" in await refusal()
+        with pytest.raises(Unavailable, match="KafkaConnectionError"):
+            await environment.changelogs({Partition("unavailable", 0): 0})
+        properties = node.directory / "server.properties"
+        usual = properties.read_text()
+        # Its controller fences it between two heartbeats, as it does a broker that stood still.
+        seldom = re.sub("(broker.heartbeat.interval.ms)=.*", r"\1=10000", usual)
+        properties.write_text(seldom.replace("broker.session.timeout.ms=3000", "broker.session.timeout.ms=2000"))
+        node.start()
+        client = AdminClient({"bootstrap.servers": own.bootstrap, "log_level": 0})
+        async with asyncio.timeout(60):
+            while await asyncio.to_thread(_brokers, client) != 0:  # noqa: ASYNC110 - it is another process's
+                await asyncio.sleep(0.1)
+        assert "NodeNotReadyError" in await refusal()
+        node.kill()
+        properties.write_text(usual)
+    finally:
+        node.kill()
+        back(own)  # not in a thread, whose end would be the end of what it started
+    assert await environment.create_topics(lambda *_: wanted) == ["unavailable"]
+
+
+def _brokers(client: AdminClient) -> int | None:
+    """How many brokers are in service; None while there is no answer."""
+    try:
+        return len(client.list_topics(timeout=5).brokers)
+    except KafkaException:
+        return None
 
 
 def test_sigterm_ends_a_worker_whose_broker_is_away(own: Secured, service: Service) -> None:
