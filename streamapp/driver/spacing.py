@@ -9,7 +9,7 @@ from __future__ import annotations
 #: So many bytes are plenty: their events cost many times what the fetch did.
 _PLENTY_BYTES = 256 << 10
 #: The pause: so many of them are a commit interval; at most, in seconds.
-_PARTS, _MOST_S = 10, 0.02
+_PARTS, _MOST_S = 20, 0.01
 
 
 def pause_s(commit_interval_s: float, byte_count: int) -> float:
