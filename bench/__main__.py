@@ -218,7 +218,7 @@ def _place() -> Iterator[Place]:
     WORKPLACE.mkdir(parents=True)
     with fetching() as on_progress:
         jars.ensure(on_progress=on_progress)
-    with Kafka(WORKPLACE / "kafka", port=0, die_with_parent=True) as kafka:
+    with Kafka(WORKPLACE / "kafka", port=0, die_with_parent=True, never_fenced=True) as kafka:
         yield Place(kafka.bootstrap)
     shutil.rmtree(WORKPLACE / "kafka", ignore_errors=True)
 

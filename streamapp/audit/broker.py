@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeVar
 from confluent_kafka import (
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -39,6 +38,10 @@ _PASSING = frozenset(
         KafkaError.REPLICA_NOT_AVAILABLE,
         KafkaError.UNKNOWN_LEADER_EPOCH,
     }
+)
+#: What the client says itself when no broker, or no coordinator, has answered in time.
+_NOBODY = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._WAIT_COORD}
 )
 _PAUSE_S = 0.2
 
@@ -70,16 +73,16 @@ class Broker:
         self._timeout_s = timeout_s
         self._address = str(config.get("bootstrap.servers", "?"))
         self._error = ""
-        quiet = {"log_level": 0, "error_cb": self._remember_error}
+        self._config = {**config, "log_level": 0, "error_cb": self._remember_error, "enable.auto.commit": False}
         reading = {
-            "group.id": "streamapp-audit", "enable.auto.commit": False, "enable.auto.offset.store": False,
-            "isolation.level": "read_committed", "auto.offset.reset": "error", "enable.partition.eof": True,
-            "check.crcs": True, "queued.max.messages.kbytes": 32_768, "fetch.wait.max.ms": 50,
-            "fetch.error.backoff.ms": 50, "fetch.queue.backoff.ms": 50,
+            "group.id": "streamapp-audit", "enable.auto.offset.store": False, "isolation.level": "read_committed",
+            "auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True,
+            "queued.max.messages.kbytes": 32_768, "fetch.wait.max.ms": 50, "fetch.error.backoff.ms": 50,
+            "fetch.queue.backoff.ms": 50,
         }  # fmt: skip
         try:
-            self._admin = AdminClient({**config, **quiet})
-            self._consumer = Consumer({**config, **quiet, **reading})
+            self._admin = AdminClient({**config, "log_level": 0, "error_cb": self._remember_error})
+            self._consumer = Consumer({**self._config, **reading})
         except (KafkaException, TypeError, ValueError) as exc:
             raise CannotTell(f"the connection to Kafka is not configured right: {exc}") from None
 
@@ -101,9 +104,11 @@ class Broker:
         while True:
             try:
                 return question()
+            except TimeoutError:  # of a future, which was quicker than the client's own time-out
+                raise self._unreachable() from None
             except KafkaException as exc:
                 error = exc.args[0]
-                if error.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN):
+                if error.code() in _NOBODY:
                     raise self._unreachable() from None
                 if error.code() not in _PASSING:
                     raise CannotTell(f"Kafka refused: {error.str()}") from None
@@ -140,13 +145,21 @@ class Broker:
     def committed(self, group: str, partitions: Mapping[str, int]) -> dict[Place, int]:
         """The group's committed offset of each partition; 0 where it has none."""
         wanted = [TopicPartition(name, number) for name, count in partitions.items() for number in range(count)]
-        question = ConsumerGroupTopicPartitions(group, wanted)
+        # A consumer that never joins. AdminClient.list_consumer_group_offsets ends the process (SIGSEGV, librdkafka
+        # issue 5040) where the coordinator answers that it is none, as when its broker has just come back.
+        asking = Consumer({**self._config, "group.id": group, "isolation.level": "read_uncommitted"})
 
-        def ask() -> Any:
-            answers = self._admin.list_consumer_group_offsets([question], request_timeout=self._timeout_s)
-            return answers[group].result(self._timeout_s)
+        def ask() -> list[TopicPartition]:
+            found: list[TopicPartition] = asking.committed(wanted, timeout=self._timeout_s)
+            for at in found:
+                if at.error is not None:
+                    raise KafkaException(at.error)
+            return found
 
-        return {(at.topic, at.partition): max(at.offset, 0) for at in self._ask(ask).topic_partitions}
+        try:
+            return {(at.topic, at.partition): max(at.offset, 0) for at in self._ask(ask)}
+        finally:
+            asking.close()
 
     def setting(self, topic: str, name: str) -> str:
         """A topic's setting in force."""

@@ -197,11 +197,11 @@ class KafkaMember:
             self._started = True
             try:
                 await self._consumer.start()
-            except aiokafka.errors.KafkaConnectionError as exc:  # it has begun with nothing yet
-                self._started = False
-                raise Unavailable(str(exc)) from exc
             except aiokafka.errors.KafkaError as exc:
-                raise self._ended(exc) from exc
+                if not isinstance(exc, aiokafka.errors.KafkaConnectionError) or self._consumer._fetcher is not None:
+                    raise self._ended(exc) from exc
+                self._started = False  # it has begun with nothing, and can be started again
+                raise Unavailable(str(exc)) from exc
             fetcher = self._consumer._fetcher
             results = fetcher._records = _Results(fetcher._records, self._arrived.set, self._unreadable.__setitem__)
             fetcher._proc_fetch_request = _Spaced(fetcher, results, self._commit_interval_s).fetch

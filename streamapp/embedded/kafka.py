@@ -25,7 +25,14 @@ import msgspec
 from streamapp.embedded import death, disk, jars, ports, process, wire
 from streamapp.embedded.ports import HOST
 from streamapp.embedded.process import Process
-from streamapp.embedded.properties import Place, jvm_flags, logging_configuration, overrides, server_properties
+from streamapp.embedded.properties import (
+    NEVER_FENCED,
+    Place,
+    jvm_flags,
+    logging_configuration,
+    overrides,
+    server_properties,
+)
 from streamapp.errors import ConfigurationError
 
 PORT = 9092
@@ -84,7 +91,10 @@ class Node:
         self.place = place
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "tmp").mkdir(exist_ok=True)
-        (self.directory / "server.properties").write_text(server_properties(place, places, self.directory / "data"))
+        text = server_properties(place, places, self.directory / "data")
+        if self._kafka.never_fenced:
+            text += NEVER_FENCED
+        (self.directory / "server.properties").write_text(text)
         (self.directory / "log4j2.xml").write_text(logging_configuration(self.log))
 
     def format(self, cluster_id: str) -> subprocess.Popen[bytes] | None:
@@ -150,6 +160,8 @@ class Kafka:
 
     `port` is the first node's: None looks for free ones from 9092 on, 0 takes any, another number must be free.
     `die_with_parent` ties the servers to this process, for tests; `keep_open` are file descriptors they inherit.
+    `never_fenced`: a machine that stands still for seconds costs nobody its leader, and a node that was killed cannot
+    come back for an hour.
     """
 
     def __init__(
@@ -161,6 +173,7 @@ class Kafka:
         heap_mib: int = HEAP_MIB,
         die_with_parent: bool = False,
         keep_open: Sequence[int] = (),
+        never_fenced: bool = False,
         on_progress: jars.OnProgress | None = None,
     ) -> None:
         if nodes not in (1, 3):
@@ -169,6 +182,7 @@ class Kafka:
         self.heap_mib = heap_mib
         self.die_with_parent = die_with_parent
         self.keep_open = keep_open
+        self.never_fenced = never_fenced
         self._jars: list[Path] = []
         self.cluster_id = ""
         self.nodes = [Node(self, number, self.directory / f"node-{number}") for number in range(1, nodes + 1)]

@@ -26,6 +26,10 @@ class Place(NamedTuple):
 _SWEEP = "transaction.abort.timed.out.transaction.cleanup.interval.ms"
 
 
+#: Added to the properties of a node that will not be killed and started again.
+NEVER_FENCED = "broker.session.timeout.ms=3600000\n"
+
+
 def copies(nodes: int) -> tuple[int, int]:
     """Replication factor and `min.insync.replicas` of a cluster with so many nodes."""
     return (3, 2) if nodes >= 3 else (1, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from streamapp.topics import TopicSpec
 from streamapp.types import Partition
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from proxy import Action, Api, Proxy
 from service import Service
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -176,6 +178,40 @@ async def test_topics_and_changelogs_of_a_broker_that_is_away_or_fenced_are_unav
         node.kill()
         back(own)  # not in a thread, whose end would be the end of what it started
     assert await environment.create_topics(lambda *_: wanted) == ["unavailable"]
+
+
+_ASKS = """\
+import sys
+from streamapp.audit.broker import Broker
+print(Broker({"bootstrap.servers": sys.argv[1]}, timeout_s=30.0).committed("anybody", {"transfer": 1}))
+"""
+#: The end of an answer: no offsets, error 16, no tags.
+_NOT_COORDINATOR = b"\x01\x00\x10\x00\x00"
+
+
+def test_the_auditor_outlives_a_coordinator_that_has_moved(own: Secured) -> None:
+    """Seen where a broker stood still and was fenced: one of the client's calls then ended the process (SIGSEGV)."""
+    if not own.nodes[0].is_alive():
+        back(own)
+    admin = AdminClient({"bootstrap.servers": own.bootstrap})
+    for _ in range(10):  # it may be the coordinator still, or again
+        with Proxy(own.bootstrap) as proxy:
+            late = proxy.on(Api.OFFSET_FETCH, Action.HOLD)
+            asking = subprocess.Popen([sys.executable, "-c", _ASKS, proxy.bootstrap], stdout=subprocess.PIPE, text=True)
+            try:
+                late.wait()
+                # Without its log the only broker is nobody's coordinator, until it is looked for again.
+                admin.delete_topics(["__consumer_offsets"])["__consumer_offsets"].result(30)
+                time.sleep(0.5)
+                answer = late.release()
+                said, _ = asking.communicate(timeout=60)
+            finally:
+                asking.kill()
+                asking.wait()
+        assert (asking.returncode, said) == (0, "{('transfer', 0): 0}\n")
+        if answer.endswith(_NOT_COORDINATOR):
+            return
+    pytest.fail("the broker was the coordinator each time")
 
 
 def _brokers(client: AdminClient) -> int | None:

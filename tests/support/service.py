@@ -14,8 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from group_offsets import GroupOffsets
 
 from streamapp import settings as settings_
 from streamapp.audit import Report, Topics, audit
@@ -105,6 +106,7 @@ class Service:
         self._random = random.Random(prefix)
         directory.joinpath("own.py").write_text(_APP)
         self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._offsets = GroupOffsets(bootstrap, prefix)
 
     def __enter__(self) -> Service:
         return self
@@ -112,6 +114,7 @@ class Service:
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.kill()
+        self._offsets.close()
 
     def create_topics(self, partitions: int = PARTITIONS) -> None:
         """The contract's topics, so that they can be fed before a worker runs, with their leaders elected."""
@@ -199,10 +202,7 @@ class Service:
 
     def committed(self, topic: str | None = None) -> int:
         """The sum of the group's committed offsets of an input (the transfers)."""
-        places = [TopicPartition(topic or self.topics.transfer, number) for number in range(PARTITIONS)]
-        request = [ConsumerGroupTopicPartitions(self.id, places)]
-        answer = next(iter(self.admin.list_consumer_group_offsets(request).values())).result(BOUND_S)
-        return sum(max(0, it.offset) for it in answer.topic_partitions)
+        return sum(self._offsets.committed([topic or self.topics.transfer], PARTITIONS).values())
 
     def until_committed(self, offset: int, topic: str | None = None) -> None:
         wait_until(

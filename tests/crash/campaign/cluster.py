@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -30,6 +31,9 @@ from campaign.transfers import Input
 from streamapp import settings as settings_
 from streamapp import topics
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+from group_offsets import GroupOffsets
+
 #: Topics a worker consumes.
 INPUTS = ("transfer", "balances")
 _ANSWER_S = 15.0
@@ -46,6 +50,8 @@ class Cluster:
         self._reader = Consumer(
             {"bootstrap.servers": bootstrap, "group.id": "campaign", "isolation.level": "read_committed"}
         )
+        #: Of the group that was asked for last.
+        self._offsets: GroupOffsets | None = None
         self._made: list[str] = []
 
     def make_topics(self, app: str, *more: str) -> list[str]:
@@ -86,10 +92,14 @@ class Cluster:
 
     def committed(self, app: str, inputs: Sequence[str] = INPUTS) -> dict[tuple[str, int], int]:
         """The group's committed offsets of the inputs; 0 where there is none yet."""
-        places = [TopicPartition(name, number) for name in inputs for number in range(self.partitions)]
-        request = [ConsumerGroupTopicPartitions(app, places)]
-        answer = next(iter(self._admin.list_consumer_group_offsets(request).values())).result(_ANSWER_S)
-        return {(it.topic, it.partition): max(0, it.offset) for it in answer.topic_partitions}
+        if self._offsets is None or self._offsets.group != app:
+            self._close_offsets()
+            self._offsets = GroupOffsets(self.bootstrap, app)
+        return self._offsets.committed(inputs, self.partitions)
+
+    def _close_offsets(self) -> None:
+        if self._offsets is not None:
+            self._offsets.close()
 
     def ends(self, names: Sequence[str], isolation: IsolationLevel) -> dict[tuple[str, int], int]:
         """The high watermark (read uncommitted) or the last stable offset (read committed) of every partition."""
@@ -137,6 +147,7 @@ class Cluster:
             reader.close()
 
     def close(self) -> None:
+        self._close_offsets()
         self._reader.close()
 
 

@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+from group_offsets import GroupOffsets
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 FAUST = Path(sys.executable).with_name("faust")
@@ -33,6 +36,7 @@ class Side:
         self.prefix = f"{run}-{scenario}-{engine}".replace("_", "-")
         self.bootstrap, self._scenario = bootstrap, scenario
         self._admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._offsets = GroupOffsets(bootstrap, f"{self.prefix}-app")
         self._workers = 0
         names = [f"{self.prefix}-{name}" for name in ("in", "out")]
         stamped = {"message.timestamp.type": "LogAppendTime"}
@@ -92,10 +96,7 @@ class Side:
 
     def offset(self) -> int:
         """The committed offsets of the input, summed up."""
-        places = [TopicPartition(f"{self.prefix}-in", number) for number in range(PARTITIONS)]
-        request = [ConsumerGroupTopicPartitions(f"{self.prefix}-app", places)]
-        answer = next(iter(self._admin.list_consumer_group_offsets(request).values())).result(_ANSWER_S)
-        return sum(max(0, it.offset) for it in answer.topic_partitions)
+        return sum(self._offsets.committed([f"{self.prefix}-in"], PARTITIONS).values())
 
     def committed(self, topic: str = "out") -> list[Any]:
         """Values of every committed record; for `changelog:<table>`, its keys."""
