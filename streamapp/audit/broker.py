@@ -73,15 +73,15 @@ class Broker:
         self._timeout_s = timeout_s
         self._address = str(config.get("bootstrap.servers", "?"))
         self._error = ""
-        self._config = {**config, "log_level": 0, "error_cb": self._remember_error, "enable.auto.commit": False}
+        self._config = {**config, "log_level": 0, "error_cb": self._remember_error}
         reading = {
-            "group.id": "streamapp-audit", "enable.auto.offset.store": False, "isolation.level": "read_committed",
-            "auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True,
-            "queued.max.messages.kbytes": 32_768, "fetch.wait.max.ms": 50, "fetch.error.backoff.ms": 50,
-            "fetch.queue.backoff.ms": 50,
+            "group.id": "streamapp-audit", "enable.auto.commit": False, "enable.auto.offset.store": False,
+            "isolation.level": "read_committed", "auto.offset.reset": "error", "enable.partition.eof": True,
+            "check.crcs": True, "queued.max.messages.kbytes": 32_768, "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 50, "fetch.queue.backoff.ms": 50,
         }  # fmt: skip
         try:
-            self._admin = AdminClient({**config, "log_level": 0, "error_cb": self._remember_error})
+            self._admin = AdminClient(self._config)
             self._consumer = Consumer({**self._config, **reading})
         except (KafkaException, TypeError, ValueError) as exc:
             raise CannotTell(f"the connection to Kafka is not configured right: {exc}") from None
@@ -145,9 +145,12 @@ class Broker:
     def committed(self, group: str, partitions: Mapping[str, int]) -> dict[Place, int]:
         """The group's committed offset of each partition; 0 where it has none."""
         wanted = [TopicPartition(name, number) for name, count in partitions.items() for number in range(count)]
+        if not wanted:
+            return {}
         # A consumer that never joins. AdminClient.list_consumer_group_offsets ends the process (SIGSEGV, librdkafka
         # issue 5040) where the coordinator answers that it is none, as when its broker has just come back.
-        asking = Consumer({**self._config, "group.id": group, "isolation.level": "read_uncommitted"})
+        of_group = {"group.id": group, "isolation.level": "read_uncommitted", "enable.auto.commit": False}
+        asking = Consumer({**self._config, **of_group})
 
         def ask() -> list[TopicPartition]:
             found: list[TopicPartition] = asking.committed(wanted, timeout=self._timeout_s)

@@ -6,6 +6,7 @@ ROW= chooses rows, REPORT= keeps a report in Markdown. About fifteen minutes: st
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import signal
@@ -65,7 +66,8 @@ def keep(file: Path, fresh: Looks) -> None:
 def _looked(row: Row, engine: str, bootstrap: str, directory: Path) -> Seen:
     began, run = time.monotonic(), f"row{row.numbers.split(',')[0]}-{uuid.uuid4().hex[:6]}"
     try:
-        seen = row.look(Side(bootstrap, engine, row.scenario, directory / run, run))
+        with contextlib.closing(Side(bootstrap, engine, row.scenario, directory / run, run)) as side:
+            seen = row.look(side)
     except Exception as exc:  # noqa: BLE001 - a row that breaks is a row that did not hold, and says by what
         seen = Seen(False, f"could not be looked at: {type(exc).__name__}: {exc}")
     held = "held" if seen.held else "BROKEN"

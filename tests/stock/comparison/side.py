@@ -94,6 +94,10 @@ class Side:
         file = self.directory / "processed"
         return file.read_text().split() if file.exists() else []
 
+    def close(self) -> None:
+        """Give its connection back; what runs was ended by `worker`."""
+        self._offsets.close()
+
     def offset(self) -> int:
         """The committed offsets of the input, summed up."""
         return sum(self._offsets.committed([f"{self.prefix}-in"], PARTITIONS).values())
