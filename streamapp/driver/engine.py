@@ -82,6 +82,8 @@ class Engine:
         self._crash = crash
         self._due = asyncio.Event()
         self._pace = Pace(clock.monotonic, settings.commit_interval, settings.commit_events, settings.commit_bytes)
+        #: Seconds until a commit is due; infinite while there is nothing to commit.
+        self.due_in_s = self._pace.due_in_s
         #: Merge a unit's effects into the open transaction, which grows and may become due.
         self.finished = Merging(producer.filling, self._pace, self.gate, self._follow).merge
         #: Runs of timers, whose sends go with the commits.

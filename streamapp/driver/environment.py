@@ -104,8 +104,8 @@ class Environment(Protocol):
     async def connect(self) -> PlainCluster:
         """A connection to the cluster. `Unavailable` when no broker answers."""
 
-    def member(self) -> Member:
-        """A member of the app's group, not joined yet."""
+    def member(self, due_in_s: Callable[[], float]) -> Member:
+        """A member of the app's group, not joined yet. `due_in_s`: seconds until a commit is due, for its fetches."""
 
     async def changelogs(self, starts: Mapping[Partition, int]) -> ChangelogFetches:
         """Fetches of these partitions, from these offsets. `Unavailable` when no broker answers."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
@@ -76,8 +77,8 @@ class KafkaEnvironment:
     async def connect(self) -> KafkaCluster:
         return await connect(self._settings.broker, security=security_options(self._settings))
 
-    def member(self) -> KafkaMember:
-        return KafkaMember(self._settings, self._assignor, self._options)
+    def member(self, due_in_s: Callable[[], float]) -> KafkaMember:
+        return KafkaMember(self._settings, self._assignor, self._options, due_in_s)
 
     async def changelogs(self, starts: Mapping[Partition, int]) -> KafkaFetches:
         consumer = aiokafka.AIOKafkaConsumer(
@@ -155,9 +156,16 @@ async def _create(admin: Any, missing: Collection[Any]) -> None:
 class KafkaMember:
     """A `Member`: aiokafka's consumer."""
 
-    def __init__(self, settings: Settings, assignor: Any, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        assignor: Any,
+        options: Mapping[str, Any],
+        due_in_s: Callable[[], float] = lambda: math.inf,
+    ) -> None:
         self._group, self._instance = settings.id, settings.instance
-        self._commit_interval_s = settings.commit_interval
+        #: How long to wait behind an answer of so many bytes.
+        self._pause_s = lambda byte_count: pause_s(settings.commit_interval, byte_count, due_in_s())
         self._assignor = assignor
         #: How often in a row another assignment was asked for, and why none came.
         self._asked = 0
@@ -204,7 +212,7 @@ class KafkaMember:
                 raise Unavailable(str(exc)) from exc
             fetcher = self._consumer._fetcher
             results = fetcher._records = _Results(fetcher._records, self._arrived.set, self._unreadable.__setitem__)
-            fetcher._proc_fetch_request = _Spaced(fetcher, results, self._commit_interval_s).fetch
+            fetcher._proc_fetch_request = _Spaced(fetcher, results, self._pause_s).fetch
 
     def share_fetches(self, partition_count: int) -> None:
         """So many partitions are owned: what may be fetched at once is shared by them."""
@@ -407,17 +415,17 @@ class _Spaced:
     found the broker still busy, and slept for a fifth of a second beside records that waited.
     """
 
-    def __init__(self, fetcher: Any, results: _Results, commit_interval_s: float) -> None:
+    def __init__(self, fetcher: Any, results: _Results, pause_s: Callable[[int], float]) -> None:
         self._fetcher = fetcher
         self._fetch: Callable[..., Awaitable[bool]] = fetcher._proc_fetch_request
         self._results = results
-        self._commit_interval_s = commit_interval_s
+        self._pause_s = pause_s
 
     async def fetch(self, assignment: Any, node: int, request: Any) -> bool:
         """In place of `Fetcher._proc_fetch_request`; whether something came."""
         try:
             has_come = await self._fetch(assignment, node, request)
-            pause = pause_s(self._commit_interval_s, self._results.byte_count(request))
+            pause = self._pause_s(self._results.byte_count(request))
             if pause:
                 await asyncio.sleep(pause)
         except asyncio.CancelledError:  # the assignment is gone, or the consumer is closed; aiokafka's says so, too

@@ -40,6 +40,10 @@ class Pace:
         self._due_at = steady if steady > now else now + self._interval_s
         return self._due_at
 
+    def due_in_s(self) -> float:
+        """Seconds until the interval ends; infinite while none is running."""
+        return self._due_at - self._monotonic() if self.running else _NEVER
+
     def is_due(self, byte_count: int) -> bool:
         """One more unit has finished, and so many bytes wait: whether to commit now."""
         self.finished += 1

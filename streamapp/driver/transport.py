@@ -99,7 +99,7 @@ class Consumer(Service):
         producer = self._new_producer(cluster)
         await producer.start()
         engine = self._engine = Engine(settings, producer, environment.clock, crash=self.end)
-        self._member = environment.member()
+        self._member = environment.member(engine.due_in_s)
         self._preparation = Preparation(app, engine, cluster, self._state, environment)
         self._group = GroupConsumer(
             self._member, engine, environment.clock, prepare=self._preparation.prepare, crash=self.end

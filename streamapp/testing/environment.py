@@ -7,7 +7,7 @@ crash for as long as the object is handed to the next process.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from streamapp.clock import Clock
 from streamapp.driver.environment import Listener, WantedTopics
@@ -47,7 +47,7 @@ class MemoryEnvironment:
     async def connect(self) -> MemoryCluster:
         return self._cluster
 
-    def member(self) -> MemoryMember:
+    def member(self, due_in_s: Callable[[], float]) -> MemoryMember:
         return MemoryMember(self._broker, self._cluster, self._settings, self.clock)
 
     async def changelogs(self, starts: Mapping[Partition, int]) -> MemoryFetches:

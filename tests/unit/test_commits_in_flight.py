@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -14,10 +15,12 @@ import pytest
 from streamapp.driver.engine import Engine
 from streamapp.eos.producer import Producer
 from streamapp.errors import StoreError, TransactionAborted
+from streamapp.settings import Settings
 from streamapp.state import Partition as StorePartition
 from streamapp.state.memory import MemoryStorage
 from streamapp.testing import Bench
 from streamapp.testing.cluster import MemoryCluster
+from streamapp.testing.environment import MemoryEnvironment
 from streamapp.types import Partition
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -161,6 +164,33 @@ def shown(bench: Bench) -> dict[bytes, bytes]:
 
 def totals(bench: Bench) -> list[tuple[str, int]]:
     return [(record.value[0], dict(record.value[1])[record.key]) for record in bench.records("total")]
+
+
+def test_the_member_knows_how_soon_a_commit_is_due(shop: Any, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its fetches are spaced by it."""
+    told: list[Callable[[], float]] = []
+    member = MemoryEnvironment.member
+
+    def noted(environment: MemoryEnvironment, due_in_s: Callable[[], float]) -> Any:
+        told.append(due_in_s)
+        return member(environment, due_in_s)
+
+    monkeypatch.setattr(MemoryEnvironment, "member", noted)
+    bench = shop()
+
+    def due_in_s() -> float:
+        async def asked() -> float:
+            return told[0]()
+
+        return bench._run(asked())
+
+    assert due_in_s() == math.inf, "all is committed"
+    engine = in_flight(bench, calls, order("e1"))
+    assert due_in_s() == math.inf, "what is in flight is not what is due"
+    go_on(bench, lambda: engine._pace.finished == 1, order("e2"))
+    assert 0 < due_in_s() <= Settings().commit_interval
+    bench.advance(3.0)
+    assert due_in_s() < 0, "it waits for the one in flight"
 
 
 def test_events_go_on_and_reach_nobody_before_it_is_settled(shop: Any, calls: Calls) -> None:

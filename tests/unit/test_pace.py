@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from streamapp.driver.pace import Pace
@@ -32,6 +34,17 @@ def test_the_interval_is_noticed_within_a_few_units_of_its_end() -> None:
     assert not any(pace.is_due(0) for _ in range(200))
     watch.now = 0.1
     assert units_until_due(pace) <= 32
+
+
+def test_it_says_how_soon_a_commit_is_due() -> None:
+    watch = Watch()
+    pace = paced(watch)
+    watch.now = 0.07
+    assert pace.due_in_s() == pytest.approx(0.03)
+    watch.now = 0.12
+    assert pace.due_in_s() == pytest.approx(-0.02)
+    pace.stop()
+    assert pace.due_in_s() == math.inf
 
 
 def test_without_work_no_interval_is_running() -> None:

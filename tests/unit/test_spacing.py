@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,18 +24,26 @@ LONG_S = 30.0
 @pytest.mark.parametrize(
     ("interval_s", "byte_count", "wanted_s"),
     [
-        (0.1, 1, 0.005),
-        (0.1, PLENTY - 1, 0.005),
+        (0.1, 1, 0.01),
+        (0.1, PLENTY - 1, 0.01),
         (0.1, PLENTY, 0.0),
         (0.1, 0, 0.0),
-        (0.01, 500, 0.0005),
+        (0.01, 500, 0.001),
         (5.0, 500, 0.01),
     ],
 )
-def test_the_pause_is_a_twentieth_of_the_commit_interval_and_bounded(
-    interval_s: float, byte_count: int, wanted_s: float
+@pytest.mark.parametrize("due_in_s", [math.inf, 10.0])
+def test_the_pause_is_a_tenth_of_the_commit_interval_and_bounded(
+    interval_s: float, byte_count: int, wanted_s: float, due_in_s: float
 ) -> None:
-    assert pause_s(interval_s, byte_count) == pytest.approx(wanted_s)
+    assert pause_s(interval_s, byte_count, due_in_s) == pytest.approx(wanted_s)
+
+
+@pytest.mark.parametrize(
+    ("due_in_s", "wanted_s"), [(0.02, 0.01), (0.015, 0.005), (0.01, 0.0), (0.004, 0.0), (0.0, 0.0), (-0.05, 0.0)]
+)
+def test_shortly_before_a_commit_is_due_there_is_no_pause(due_in_s: float, wanted_s: float) -> None:
+    assert pause_s(0.1, 500, due_in_s) == pytest.approx(wanted_s)
 
 
 class Spaced:
@@ -46,7 +55,7 @@ class Spaced:
         self.pausing = asyncio.Event()
         self.results = kafka._Results(on_arrival=lambda: self.arrived.append(True))
         fetcher = SimpleNamespace(_proc_fetch_request=self._bring, _notify=print, _wait_consume_future=None)
-        self.spaced = kafka._Spaced(fetcher, self.results, 0.1)
+        self.spaced = kafka._Spaced(fetcher, self.results, lambda size: 0.005 if 0 < size < PLENTY else 0.0)
         patch.setattr(kafka.asyncio, "sleep", self._sleep)
 
     async def _bring(self, assignment: Any, node: int, request: Any) -> bool:
@@ -98,7 +107,7 @@ class Routine:
         vars(fetcher).update(_pending_tasks=set(), _in_flight=set(), _records={}, _fetch_waiters=set())
         vars(fetcher).update(_wait_consume_future=None, _subscriptions=subscriptions)
         vars(fetcher).update(_get_actions_per_node=self._actions, _proc_fetch_request=self._answer)
-        vars(fetcher).update(_proc_fetch_request=kafka._Spaced(fetcher, kafka._Results(), 0.1).fetch)
+        vars(fetcher).update(_proc_fetch_request=kafka._Spaced(fetcher, kafka._Results(), lambda _: 0.0).fetch)
 
     def _actions(self, assignment: Any) -> Any:
         free = [] if 1 in self.fetcher._in_flight else [(1, REQUEST)]
