@@ -218,7 +218,9 @@ def _place() -> Iterator[Place]:
     WORKPLACE.mkdir(parents=True)
     with fetching() as on_progress:
         jars.ensure(on_progress=on_progress)
-    with Kafka(WORKPLACE / "kafka", port=0, die_with_parent=True, never_fenced=True) as kafka:
+    # Its JVM is that of Kafka's own start script, as programs meet it in service (ADR 0019).
+    kafka = Kafka(WORKPLACE / "kafka", port=0, heap_mib=1024, die_with_parent=True, never_fenced=True, long_lived=True)
+    with kafka:
         yield Place(kafka.bootstrap)
     shutil.rmtree(WORKPLACE / "kafka", ignore_errors=True)
 

@@ -10,6 +10,7 @@ import pytest
 
 from streamapp.embedded import death, wire
 from streamapp.embedded.death import PortTaken
+from streamapp.embedded.kafka import Kafka
 from streamapp.embedded.properties import Place, jvm_flags, logging_configuration, overrides, server_properties
 from streamapp.errors import StoreError, Unavailable
 
@@ -53,6 +54,21 @@ def test_logging_takes_any_path() -> None:
 
 def test_heap() -> None:
     assert "-Xmx300m" in jvm_flags(21, 300, Path("l"), Path("t"))
+
+
+@pytest.mark.parametrize(
+    ("long_lived", "there", "absent"),
+    [
+        (False, {"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}, {"-XX:+UseG1GC"}),
+        (True, {"-XX:+UseG1GC"}, {"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}),
+    ],
+)
+def test_a_node_that_lives_long_has_the_collector_and_the_compilers_of_kafkas_own_script(
+    long_lived: bool, there: set[str], absent: set[str], tmp_path: Path
+) -> None:
+    (node,) = Kafka(tmp_path, heap_mib=1024, long_lived=long_lived).nodes
+    flags = set(map(str, node._java(1024)))
+    assert there <= flags and not absent & flags and "-Xmx1024m" in flags
 
 
 def test_flags_that_an_earlier_java_does_not_know() -> None:
