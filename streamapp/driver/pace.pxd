@@ -1,5 +1,5 @@
 cdef long _CLOCK_EVERY
-cdef double _NEVER
+cdef double _NEVER, _PUNCTUAL_S
 
 
 cdef class Pace:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 #: Finished units between two looks at the clock.
 _CLOCK_EVERY = 32
 _NEVER = float("inf")
+#: A commit that begins this little after it was due is on time, in seconds.
+_PUNCTUAL_S = 0.002
 
 
 class Pace:
@@ -32,8 +34,8 @@ class Pace:
     def begin(self) -> float:
         """The first work since the last commit is there. Returns when it is due, monotonic.
 
-        Under steady work a commit begins an interval after the last one began, however long that one took; after a
-        pause the interval begins with the work.
+        Under steady work a commit is due an interval after the last one was, or began where it was late, however long
+        that one took; after a pause the interval begins with the work.
         """
         now = self._monotonic()
         steady = self._stopped_at + self._interval_s
@@ -57,8 +59,11 @@ class Pace:
 
     def stop(self) -> None:
         """A commit begins, or there is nothing to commit any more."""
+        now = self._monotonic()
+        # A timer rings up to a millisecond late, which would be added to every interval.
+        is_punctual = self._due_at <= now < self._due_at + _PUNCTUAL_S
+        self._stopped_at = self._due_at if is_punctual else now
         self._due_at = _NEVER
-        self._stopped_at = self._monotonic()
 
     def reset(self) -> None:
         """What had finished is sealed, or given up."""

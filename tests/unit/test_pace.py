@@ -63,6 +63,20 @@ def test_under_steady_work_commits_begin_an_interval_apart_however_long_they_tak
     assert pace.begin() == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(
+    ("began", "next_due"),
+    [(0.1, 0.2), (0.1009, 0.2), (0.13, 0.23), (0.04, 0.14)],
+    ids=["on time", "a timer rang late", "it had to wait", "it was full"],
+)
+def test_what_a_timer_rings_late_is_not_added_to_the_next_interval(began: float, next_due: float) -> None:
+    watch = Watch()
+    pace = paced(watch)
+    watch.now = began
+    pace.stop()
+    watch.now = began + 0.01
+    assert pace.begin() == pytest.approx(next_due)
+
+
 def test_after_a_pause_the_interval_begins_with_the_work() -> None:
     watch = Watch()
     pace = paced(watch)
