@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
@@ -157,11 +156,7 @@ class KafkaMember:
     """A `Member`: aiokafka's consumer."""
 
     def __init__(
-        self,
-        settings: Settings,
-        assignor: Any,
-        options: Mapping[str, Any],
-        due_in_s: Callable[[], float] = lambda: math.inf,
+        self, settings: Settings, assignor: Any, options: Mapping[str, Any], due_in_s: Callable[[], float]
     ) -> None:
         self._group, self._instance = settings.id, settings.instance
         #: How long to wait behind an answer of so many bytes.

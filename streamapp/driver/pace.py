@@ -44,7 +44,7 @@ class Pace:
 
     def due_in_s(self) -> float:
         """Seconds until the interval ends; infinite while none is running."""
-        return self._due_at - self._monotonic() if self.running else _NEVER
+        return self._due_at - self._monotonic()
 
     def is_due(self, byte_count: int) -> bool:
         """One more unit has finished, and so many bytes wait: whether to commit now."""

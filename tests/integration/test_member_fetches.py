@@ -49,7 +49,9 @@ class Reader:
         self.asked: Counter[tuple[int, int]] = Counter()
         self.asked_bytes = 0
         self.assigned = asyncio.Event()
-        self.member = KafkaMember(Settings(id=topic), Assignor(_app()), {"bootstrap_servers": bootstrap})
+        self.member = KafkaMember(
+            Settings(id=topic), Assignor(_app()), {"bootstrap_servers": bootstrap}, lambda: math.inf
+        )
 
     async def start(self) -> None:
         client = self.member._consumer._client

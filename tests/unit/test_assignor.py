@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from types import SimpleNamespace
 from typing import Any
@@ -87,7 +88,7 @@ def test_who_asks_for_another_assignment_says_something_new_and_keeps_its_addres
 
 async def test_a_group_that_gives_others_topics_again_and_again_ends_the_worker() -> None:
     assignor, asked = Assignor(app()), []
-    member = KafkaMember(Settings(instance="one"), assignor, {"bootstrap_servers": "127.0.0.1:1"})
+    member = KafkaMember(Settings(instance="one"), assignor, {"bootstrap_servers": "127.0.0.1:1"}, lambda: math.inf)
     member._consumer._coordinator = SimpleNamespace(request_rejoin=lambda: asked.append(None))
     member._consumer.subscribe(["a"])
     assignor.metadata({"a"})
@@ -103,7 +104,7 @@ async def test_a_group_that_gives_others_topics_again_and_again_ends_the_worker(
 
 async def test_a_leader_that_does_not_say_for_what_it_assigned_is_asked_once() -> None:
     assignor, asked = Assignor(app()), []
-    member = KafkaMember(Settings(instance="one"), assignor, {"bootstrap_servers": "127.0.0.1:1"})
+    member = KafkaMember(Settings(instance="one"), assignor, {"bootstrap_servers": "127.0.0.1:1"}, lambda: math.inf)
     member._consumer._coordinator = SimpleNamespace(request_rejoin=lambda: asked.append(None))
     member._consumer.subscribe(["a"])
     assignor.metadata({"a"})
