@@ -15,13 +15,14 @@ cdef class Task:
     cdef public object _buffer, ahead
     cdef public dict _running
     cdef int _singles
-    cdef bint _flushing, _stopped
+    cdef bint _flushing, _advancing, _stopped
     cdef public Gate gate
     cdef object _work
     cdef object __weakref__
 
-    @cython.locals(lane=object, most=int, record=Record)
     cpdef advance(self)
+    @cython.locals(lane=object, most=int, record=Record)
+    cdef _start_next(self)
     @cython.locals(records=list, record=Record, it=Input)
     cdef list _take_records(self, int most)
     @cython.locals(records=list, record=Record)

@@ -73,6 +73,7 @@ class Task:
         self._running: dict[int, Unit] = {}
         self._singles = 0
         self._flushing = False
+        self._advancing = False
         self._stopped = False
         self.gate = gate
         self._work = work
@@ -117,10 +118,22 @@ class Task:
         """Start what waits for a batch to fill up: a commit is due."""
         self._flushing = True
         self.advance()
-        self._flushing = False
 
     def advance(self) -> None:
-        """Start what may start: nothing behind a closed gate, and no second event of one lane."""
+        """Start what may start: nothing behind a closed gate, and no second event of one lane.
+
+        An event that fails at once finishes in here, which calls this again: the call that runs goes on with the next
+        one, so that a long run of bad records needs no deep stack.
+        """
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            self._start_next()
+        finally:
+            self._advancing = self._flushing = False
+
+    def _start_next(self) -> None:
         buffer, gate = self._buffer, self.gate
         while buffer and gate.is_open and not self.held and not self._stopped:
             record = buffer[0]
