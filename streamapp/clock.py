@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -56,6 +56,17 @@ def parse_rfc3339(text: str) -> datetime:
     if text[17:19] == "60":
         text = f"{text[:17]}59{text[19:]}"
     return datetime.fromisoformat(text)
+
+
+def instant(found: Any) -> datetime:
+    """The instant that a field says: RFC 3339 text in UTC, or an aware `datetime`; else `TypeError`, `ValueError`."""
+    if isinstance(found, str):
+        return parse_rfc3339(found)
+    if isinstance(found, datetime):
+        if found.tzinfo is None:
+            raise ValueError(f"{found} has no time zone")
+        return found
+    raise TypeError(f"{type(found).__name__} is no time; RFC 3339 text in UTC is expected")
 
 
 def format_rfc3339(seconds: float) -> str:

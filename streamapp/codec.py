@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from streamapp.clock import parse_rfc3339
+from streamapp.clock import instant
 from streamapp.errors import RecordError
 from streamapp.topics import MAX_RECORD_BYTES
 
@@ -17,7 +18,8 @@ R = TypeVar("R", bound=msgspec.Struct)
 #: Limits of the contract.
 NESTING_MAX = 32
 AHEAD_MAX_S = 3600.0
-
+#: The field with an event's time.
+TIME_FIELD = "occurred_at"
 
 #: Up to so many bytes a loop over them is the quickest when it is compiled, and none when it is not.
 _LOOPED_BYTES = 0 if __file__.endswith(".py") else 512
@@ -56,8 +58,8 @@ class Codec(Generic[R]):
         key_field: str | None = getattr(record_type, "KEY", None)
         #: The text that must be the record's key; None where the type has no `KEY`.
         self.key_text: Callable[[R], str] | None = attrgetter(key_field) if key_field else None
-        #: Whether the record says when it happened.
-        self.has_time = "occurred_at" in record_type.__struct_fields__
+        #: Whether the record may say when it happened.
+        self.has_time = TIME_FIELD in record_type.__struct_fields__
         self.decoder = Decoder(record_type)
         #: Compact JSON, UTF-8, fields in the order of the struct.
         self.encode: Callable[[R], bytes] = msgspec.json.Encoder().encode
@@ -80,9 +82,16 @@ class Codec(Generic[R]):
             raise RecordError(f"the key {shown} is not the field {field}", kind="KeyMismatch")
 
     def check_time(self, record: R, appended_at: float) -> None:
-        """Raise `RecordError` if the event says it happened over an hour after it was appended (seconds)."""
-        if self.has_time:
-            happened = parse_rfc3339(record.occurred_at).timestamp()  # type: ignore[attr-defined]
+        """Raise `RecordError` if the event says it happened over an hour after it was appended (seconds).
+
+        Also for text that is no time. A field of another type, or one that is None, says nothing.
+        """
+        found = record.occurred_at if self.has_time else None  # type: ignore[attr-defined]
+        if isinstance(found, str | datetime):
+            try:
+                happened = instant(found).timestamp()
+            except ValueError as exc:
+                raise RecordError(f"{TIME_FIELD}: {exc}", kind="InvalidRecord") from None
             if happened - appended_at > AHEAD_MAX_S:
                 raise RecordError(
                     f"occurred_at is {happened - appended_at:,.0f} s ahead of the append time; "

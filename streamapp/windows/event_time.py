@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from streamapp.clock import parse_rfc3339
+from streamapp.clock import instant, parse_rfc3339
 from streamapp.codec import AHEAD_MAX_S
 from streamapp.errors import RecordError
 
@@ -55,13 +55,7 @@ class EventTime:
 
 def milliseconds(found: Any) -> int:
     """An instant in whole milliseconds since the epoch; `ValueError` or `TypeError` for what is none."""
-    if isinstance(found, str):
-        return _of_text(found)
-    if isinstance(found, datetime):
-        if found.tzinfo is None:
-            raise ValueError(f"{found} has no time zone")
-        return (found - _EPOCH) // _MILLISECOND
-    raise TypeError(f"{type(found).__name__} is no time; RFC 3339 text in UTC is expected")
+    return _of_text(found) if isinstance(found, str) else (instant(found) - _EPOCH) // _MILLISECOND
 
 
 @lru_cache(maxsize=1024)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,3 +103,41 @@ def test_an_event_may_be_an_hour_ahead_of_its_append_time_and_no_more() -> None:
     CODEC.check_time(record, noon)
     with pytest.raises(RecordError, match="ahead of the append time"):
         CODEC.check_time(record, noon - 1)
+
+
+class Stamped(msgspec.Struct):
+    """A user's record, whose field is not checked by its own type."""
+
+    occurred_at: str | None = None
+
+
+class Dated(msgspec.Struct):
+    """The same with another type."""
+
+    occurred_at: datetime
+
+
+class Counted(msgspec.Struct):
+    """A user's record whose field of that name is no time of ours."""
+
+    occurred_at: int
+
+
+@given(st.one_of(st.none(), st.text(max_size=30), st.datetimes(), st.datetimes(timezones=st.just(UTC))))
+def test_whatever_a_field_says_its_time_is_good_or_a_bad_record(found: str | datetime | None) -> None:
+    record: Any = Dated(found) if isinstance(found, datetime) else Stamped(found)
+    try:
+        Codec(type(record)).check_time(record, 1e9)
+    except RecordError as exc:
+        assert exc.kind in ("InvalidRecord", "TooFarAhead")
+
+
+@pytest.mark.parametrize("text", ["", "now", "2026-01-31", "2026-01-31T12:00:00", "2026-13-31T12:00:00Z"])
+def test_text_that_is_no_time_is_a_bad_record(text: str) -> None:
+    with pytest.raises(RecordError, match="occurred_at") as caught:
+        Codec(Stamped).check_time(Stamped(text), 1e9)
+    assert caught.value.kind == "InvalidRecord"
+
+
+def test_a_number_called_occurred_at_is_not_ours_to_judge() -> None:
+    Codec(Counted).check_time(Counted(2**60), 1e9)
