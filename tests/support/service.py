@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,7 @@ class Service:
         self._directory = directory
         self._workers: list[Worker] = []
         self._fed = 0
+        self._sent: list[tuple[bytes, bytes]] = []
         self._random = random.Random(prefix)
         directory.joinpath("own.py").write_text(_APP)
         self.admin = AdminClient({"bootstrap.servers": bootstrap})
@@ -135,9 +136,13 @@ class Service:
         *options: str,
         state: str = "state",
         wrap: tuple[str, ...] = (),
+        root: Path = ROOT,
         **settings: Any,
     ) -> Worker:
-        """A worker that has been started, by the command `wrap` if there is one; `settings` are `STREAMAPP_` ones."""
+        """A worker that has been started, by the command `wrap` if there is one; `settings` are `STREAMAPP_` ones.
+
+        `root`: the tree whose code it runs.
+        """
         values = {
             "BROKER": self.bootstrap,
             "ID": self.id,
@@ -151,7 +156,7 @@ class Service:
         }
         plain = {name: value for name, value in os.environ.items() if not name.startswith("STREAMAPP_")}
         environment = plain | {f"STREAMAPP_{name}": str(value) for name, value in values.items()}
-        environment |= {"PYTHONPATH": f"{ROOT}", "PREFIX": f"{self.id}-"}
+        environment |= {"PYTHONPATH": f"{root}", "PREFIX": f"{self.id}-"}
         command = [*wrap, sys.executable, "-m", "streamapp.cli", "worker", "--app", "own", *options]
         log = self._directory / f"worker-{len(self._workers)}.log"
         worker = Worker(command, environment, self._directory, log)
@@ -160,6 +165,13 @@ class Service:
 
     def feed(self, count: int, rate: float | None = None) -> None:
         """Transfers between 20 accounts and the outside, acknowledged when this returns."""
+        self._feed((self._transfer() for _ in range(count)), rate)
+
+    def feed_again(self, count: int) -> None:
+        """The first `count` that were fed, once more: a sender that repeats them."""
+        self._feed(self._sent[:count], None)
+
+    def _feed(self, transfers: Iterable[tuple[bytes, bytes]], rate: float | None) -> None:
         producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap,
@@ -169,8 +181,7 @@ class Service:
             }
         )
         failed: list[Any] = []
-        for number in range(count):
-            key, value = self._transfer()
+        for number, (key, value) in enumerate(transfers):
             producer.produce(
                 self.topics.transfer, value, key, on_delivery=lambda error, _: failed.append(error) if error else None
             )
@@ -198,7 +209,8 @@ class Service:
             "currency": "EUR",
             "occurred_at": "2024-05-01T12:00:00Z",
         }
-        return source.encode(), json.dumps(fields).encode()
+        self._sent.append((source.encode(), json.dumps(fields).encode()))
+        return self._sent[-1]
 
     def committed(self, topic: str | None = None) -> int:
         """The sum of the group's committed offsets of an input (the transfers)."""
