@@ -14,6 +14,7 @@ from streamapp.codec import Codec
 from streamapp.driver.agent import Agent
 from streamapp.driver.assignor import Assignor
 from streamapp.driver.boot import SCHEME, EngineApp
+from streamapp.driver.discovery import OF_THE_SERVICE
 from streamapp.driver.event import ContextEvent
 from streamapp.driver.options import adopt
 from streamapp.driver.schema import RecordSchema
@@ -56,8 +57,9 @@ class App(EngineApp):
 
 def use(app: App) -> App:
     """Make `app` the service's app, which finds its agents and tables; call it before anything imports one."""
+    app.is_the_service = True
     if not app._says_what_to_discover:
-        app.conf.autodiscover = ["agents", "tables"]
+        app.conf.autodiscover = list(OF_THE_SERVICE)
     globals()["app"] = app
     return app
 

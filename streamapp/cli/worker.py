@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -99,15 +100,17 @@ async def _serve_and_work(app: Any, port: int | None) -> int:
 
 
 def _imported(target: str, instance: str | None) -> Any:
-    from faust.cli.base import find_app
+    from faust.cli.base import prepare_app
 
     from streamapp.driver.boot import EngineApp
+    from streamapp.driver.discovery import find_app, put_first
 
     if instance is not None:
         raise ConfigurationError("--instance is for this service; an app of your own takes STREAMAPP_INSTANCE.")
-    found = find_app(target)
+    put_first(Path.cwd())
+    found, module = find_app(target)
     if not isinstance(found, EngineApp):
         raise ConfigurationError(
             f"{target} is no streamapp.App but a {type(found).__name__}: its events would not count once."
         )
-    return found
+    return prepare_app(found, module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.after_commit import Handler, IntentTable, after_commit, register
+from streamapp.driver.discovery import import_discovered, nothing_to_run, searched_first, searched_for
 from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Environment
 from streamapp.driver.inbox import InboxTable
@@ -75,6 +77,8 @@ class EngineApp(faust.App):
     broker_patience_s = 60.0
     #: Whether a static member gives its seat back when it has drained, instead of keeping it for its session.
     gives_seat_back = False
+    #: Whether it is the service's app (`streamapp.app.use`), whose agents and tables are installed with it.
+    is_the_service = False
     #: What agents sent in test contexts; None where none was opened.
     outputs: Outputs | None = None
 
@@ -195,9 +199,19 @@ class EngineApp(faust.App):
             *(problem for agent in agents for problem in agent.problems()),
             *(problem for windows in self.windowed_tables for problem in windows.problems(concurrent)),
         ]
+        if not (self.agents or self._app_tasks or self._extra_services):
+            problems.append(nothing_to_run(self.conf.id, self._discovery_modules()))
         if problems:
             raise ConfigurationError(*problems)
         await super().on_start()
+
+    def discover(self, *extra_modules: str, **options: Any) -> None:
+        """Faust's; the modules are those of this app, and one that is missing or raises is a `ConfigurationError`."""
+        directory = searched_for(is_the_service=self.is_the_service, origin=self.conf.origin)
+        with contextlib.nullcontext() if directory is None else searched_first(directory):
+            for name in (*self._discovery_modules(), *extra_modules):
+                import_discovered(name, is_the_service=self.is_the_service)
+            super().discover(*extra_modules, **options)
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         """An agent raised inside an event, which becomes a dead letter."""

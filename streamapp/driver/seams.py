@@ -22,8 +22,11 @@ SEAMS: dict[str, tuple[str, ...]] = {
     "faust.assignor.partition_assignor:PartitionAssignor": ("_url",),
     # Where Faust calls the app.
     "faust.app.base:App": (
+        "_app_tasks",
         "_consumer",
         "_create_directories",
+        "_discovery_modules",
+        "_extra_services",
         "_on_agent_error",
         "_on_autodiscovery_error",
         "_update_assignment",
