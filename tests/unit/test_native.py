@@ -69,12 +69,16 @@ def test_a_source_that_changed_or_was_never_compiled_is_noticed(
         for path in (native.source(name), native.compiled(name)):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-    newest = native.compiled("streamapp.state.unit")
+    assert native.unfit() == f"{native.MODULES[0]} has changed since it was compiled"
+    native.record()
     assert native.unfit() is None
-    newest.unlink()
-    assert native.unfit() == "streamapp.state.unit is not compiled"
-    newest.touch()
-    changed = native.source("streamapp.state.unit").with_suffix(".pxd")
-    changed.touch()
-    os.utime(changed, ns=(newest.stat().st_atime_ns, newest.stat().st_mtime_ns + 1))
-    assert native.unfit() == "streamapp.state.unit has changed since it was compiled"
+    unit = "streamapp.state.unit"
+    native.compiled(unit).unlink()
+    assert native.unfit() == f"{unit} is not compiled"
+    native.compiled(unit).touch()
+    native.source(unit).touch()  # newer, and the same
+    assert native.unfit() is None
+    native.source(unit).with_suffix(".pxd").write_text("cdef class Unit: ...")
+    assert native.unfit() == f"{unit} has changed since it was compiled"
+    native.record_file().write_bytes(b"\xff")
+    assert native.unfit() == f"{native.MODULES[0]} has changed since it was compiled"
