@@ -28,7 +28,7 @@ from streamapp.driver.intents import Intents
 from streamapp.driver.merging import Merging
 from streamapp.driver.pace import Pace
 from streamapp.driver.replay import Replay
-from streamapp.driver.sealed import Sealed
+from streamapp.driver.sealed import Sealed, moved_offsets
 from streamapp.driver.task import Task
 from streamapp.driver.timers import Timers
 from streamapp.driver.unit import Unit
@@ -210,6 +210,15 @@ class Engine:
         """Whether anything has finished that is not committed."""
         return self._in_flight is not None or self._pace.finished > 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, and nothing has finished that is not committed or about to be."""
+        return bool(self.tasks) and not (self.dirty or self.gate.running or self._pace.running or self.over)
+
+    def has_moved(self) -> bool:
+        """Whether a partition with nothing buffered was read past what is committed, with or without an event."""
+        return bool(moved_offsets(self.tasks, self.committed, self.consumer))
+
     async def commit(self) -> bool:
         """One commit, with everything that has finished. False when it failed and the work was rewound or dropped."""
         async with self._commit_lock:
@@ -227,7 +236,7 @@ class Engine:
                 return False
             if self.before_commit is not None and not self.gate.single:
                 self.before_commit()
-            if not self._pace.finished:
+            if not self._pace.finished and (self.gate.single or not self.has_moved()):
                 self.commits.settled()
                 self._open()
                 return True

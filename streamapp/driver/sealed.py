@@ -37,7 +37,10 @@ class Sealed:
         #: How far events have finished; `offsets` may be further, behind control records.
         self.finished = {at: it.offset for task in tasks for at, it in task.inputs.items()}
         #: The consumed offsets it carries.
-        self.offsets = _offsets(tasks, committed, consumer)
+        self.offsets = moved_offsets(tasks, committed, consumer)
+        if not self.offsets:  # a timer's transaction carries an owned offset again
+            at, offset = next(iter(committed.items()))
+            self.offsets[at] = offset
         self._times = [(task, task.append_time(consumer.at_end if consumer else _never)) for task in tasks]
         self._stores: dict[Partition, StorePartition] = {}
         for task in tasks:
@@ -58,10 +61,12 @@ class Sealed:
             store.commit(written[changelog].next_offset)
 
 
-def _offsets(
+def moved_offsets(
     tasks: Sequence[Task], committed: Mapping[Partition, int], consumer: Consumer | None
 ) -> dict[Partition, int]:
-    """What to commit. A partition with nothing buffered is read up to its position, past control records."""
+    """The offsets that are not committed. A partition with nothing buffered is read up to its position, past control
+    records and aborted ones.
+    """
     offsets: dict[Partition, int] = {}
     for task in tasks:
         for partition, it in task.inputs.items():
@@ -71,9 +76,6 @@ def _offsets(
                 offset = max(offset, position) if position is not None else offset
             if offset != committed.get(partition):
                 offsets[partition] = offset
-    if not offsets:  # a timer's transaction carries an owned offset again
-        partition, offset = next(iter(committed.items()))
-        offsets[partition] = offset
     return offsets
 
 

@@ -26,6 +26,7 @@ from streamapp.driver.consumer import GroupConsumer
 from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Environment, Member, WantedTopics
 from streamapp.driver.held_upserts import HeldUpserts
+from streamapp.driver.idle import commit_idle_positions
 from streamapp.driver.inbox import InboxTable, one_count
 from streamapp.driver.kafka import KafkaEnvironment
 from streamapp.driver.preparation import Preparation
@@ -168,6 +169,9 @@ class Consumer(Service):
             self._work = [
                 asyncio.create_task(self._guarded(self._group.run()), name="streamapp-fetch"),
                 asyncio.create_task(self._engine.run(), name="streamapp-commit"),
+                asyncio.create_task(
+                    self._guarded(commit_idle_positions(self._engine, self._environment.clock)), name="streamapp-idle"
+                ),
             ]
             if app.windowed_tables:
                 closings = Closings(self._engine, app.windowed_tables, self._environment.clock)
