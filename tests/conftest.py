@@ -9,6 +9,7 @@ their time. Within a file the order stays, and a failure repeats alone with `.ve
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,11 @@ import pytest
 
 from streamapp.embedded.kafka import Kafka
 from streamapp.embedded.postgres import Postgres
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+import quiet_clients
+
+quiet_clients.install()  # before a test module imports one
 
 #: The files that take minutes, the longest first: what starts last runs alone in the end.
 _LONGEST = (

@@ -705,8 +705,8 @@ async def _high(world: World, partition: Partition) -> int:
 
 
 async def _until(ask: Callable[[], Awaitable[object]], wanted: object, pause_s: float = 0.02) -> object:
-    """Ask until the answer is the wanted one, for at most 15 s."""
-    async with asyncio.timeout(15):
+    """Ask until the answer is the wanted one, for at most 60 s."""
+    async with asyncio.timeout(60):
         while (answer := await ask()) != wanted:  # noqa: ASYNC110  (the other side is a broker)
             await asyncio.sleep(pause_s)
     return answer

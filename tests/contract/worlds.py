@@ -177,7 +177,7 @@ class KafkaWorld:
         try:
             consumer.assign([source])
             consumer.seek(source, 0)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await consumer.position(source) < end:
                     for records in (await consumer.getmany(timeout_ms=100)).values():
                         found.extend(record.value for record in records)
@@ -284,7 +284,7 @@ class Client:
 
 async def _later(call: Callable[[], Awaitable[Any]], code: Callable[[Any], int]) -> Any:
     """Repeat while the broker says "not yet": the coordinator is loading or markers are being written."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             answer = await call()
             if code(answer) not in (
@@ -306,7 +306,7 @@ async def ends(world: World, partition: Partition) -> Outcome:
 
 async def settle(world: World, partition: Partition) -> Outcome:
     """Wait until no transaction is open in the partition."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             outcome = await ends(world, partition)
             if outcome.stable == outcome.high:
@@ -325,7 +325,7 @@ async def committed(world: World, group: str, partition: Partition, *, stable: b
 
 async def settled_offset(world: World, group: str, partition: Partition) -> int:
     """The committed offset once nothing is pending on it."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             error, offset = await committed(world, group, partition)
             if error != Code.UNSTABLE_OFFSET_COMMIT:

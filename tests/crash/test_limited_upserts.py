@@ -14,10 +14,10 @@ import pytest
 from campaign.cluster import feed_at_once
 from campaign.worker import REPOSITORY, Worker, wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.timeout(400)]
 
 TAPS, KEYS = 800, 40
-BOUND_S = 40.0
+BOUND_S = 90.0
 COMMAND = (sys.executable, str(REPOSITORY / "tests/crash/limited_worker.py"))
 #: All taps are there at once, and go with the first commit; the second is of the rows that were held back.
 KILLED_AT_COMMIT = 2

@@ -1,5 +1,7 @@
-"""The campaign has teeth: a worker with one deliberate mistake fails it, for the reason that mistake gives.
+"""The campaign has teeth: a worker with one deliberate mistake fails it, for a reason that mistake gives.
 
+Which one depends on what the broker does at that moment, so a trial names all of them. What a slow machine may show
+without any mistake is none: that something is not there yet, or that the point was not reached.
 Without a mistake the same shots pass, which is `test_crash_points.py`.
 M11 (offsets read without asking for stable ones) shows only while a transaction outlives its session, which settings
 refuse; the schedules in memory notice it (`tests/simulation`).
@@ -17,7 +19,7 @@ from campaign.catalogue import Point, Way
 from campaign.shot import Shot
 from campaign.worker import REPOSITORY
 
-pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.timeout(600)]
 
 #: Every send waits a moment, so that events are in the middle whenever a commit falls due.
 _SLOW = ({"point": "send", "action": "sleep", "times": 0, "seconds": 0.002},)
@@ -26,31 +28,46 @@ _K9 = Point("K9", "offsets bound, before EndTxn", nth=(3, 3))
 _K11 = Point("K11", "committed, disk not written yet", nth=(4, 4))
 
 
+#: What the judges say of an effect that came twice or from nowhere, of one that never came, of views that differ.
+_JUDGED = (
+    "audit FAIL",
+    "[2-9] (debits|credits|refusals|dead letters)",
+    "an effect without a transfer",
+    r"(changelog|disk \S+) has ",
+    "no owner's store has the end of the changelog",
+)
+#: What the engine itself says of a unit that outlives its transaction.
+_OUTLIVED = "UnitEnded.*(began before|is closed)"
+
+
 class Trial(NamedTuple):
-    """The shot in which a mutant's mistake shows, and the words that say so."""
+    """The shot in which a mutant's mistake shows, and patterns of what may say so beside the judges."""
 
     point: Point
     way: Way
-    shows: str
+    guards: tuple[str, ...] = ()
 
 
 TRIALS: dict[str, Trial] = {
-    "M1": Trial(Point("M1", "outputs committed, offsets not", nth=(4, 4)), Way.RESTART, "audit FAIL"),
-    "M2": Trial(Point("M2", "offsets committed, outputs not", nth=(4, 4)), Way.RESTART, "audit FAIL"),
-    "M3": Trial(_K9, Way.RESTART, "audit FAIL"),
-    "M4": Trial(_K9, Way.RESTART, "audit FAIL"),
-    "M7": Trial(Point("K12", "any", nth=(5, 5), helpers=_SLOW), Way.EMPTY, "began before a commit"),
-    "M8": Trial(Point("K12", "any", nth=(14, 14), narrows="transfer-rejected"), Way.RESTART, "audit FAIL"),
-    "M13": Trial(_K9, Way.EMPTY, "audit FAIL"),
-    "M14": Trial(_K9, Way.RESTART, "audit FAIL"),
-    "M15": Trial(_K11, Way.RESTART, "audit FAIL|changelog"),
-    "M16": Trial(_K9, Way.RESTART, "0 dead letters"),
-    "M17": Trial(
-        Point("K9", "the first commit, of everything that lay there", nth=(1, 1)), Way.RESTART, "2 dead letters"
+    "M1": Trial(Point("M1", "outputs committed, offsets not", nth=(4, 4)), Way.RESTART),
+    "M2": Trial(Point("M2", "offsets committed, outputs not", nth=(4, 4)), Way.RESTART),
+    "M3": Trial(_K9, Way.RESTART),
+    "M4": Trial(_K9, Way.RESTART),
+    "M7": Trial(Point("K12", "any", nth=(5, 5), helpers=_SLOW), Way.EMPTY, (_OUTLIVED,)),
+    # A refused batch of a changelog has no offset, which its store notices.
+    "M8": Trial(
+        Point("K12", "any", nth=(14, 14), narrows="transfer-rejected"),
+        Way.RESTART,
+        (r"checkpoint -?\d+ is behind the stored",),
     ),
-    "M26": Trial(_K3, Way.ZOMBIE, "audit FAIL|the zombie committed"),
+    "M13": Trial(_K9, Way.EMPTY),
+    "M14": Trial(_K9, Way.RESTART),
+    "M15": Trial(_K11, Way.RESTART),
+    "M16": Trial(_K9, Way.RESTART, ("0 dead letters",)),
+    "M17": Trial(Point("K9", "the first commit, of everything that lay there", nth=(1, 1)), Way.RESTART),
+    "M26": Trial(_K3, Way.ZOMBIE, ("the zombie committed", _OUTLIVED)),
     # Whether the audit sees it depends on whether a row that was left out is used again; the disk lacks it anyhow.
-    "M27": Trial(_K9, Way.EMPTY, "audit FAIL|disk .* changelog"),
+    "M27": Trial(_K9, Way.EMPTY),
 }
 
 
@@ -60,4 +77,6 @@ def test_a_mistake_is_noticed(place: Any, name: str) -> None:
     command = (sys.executable, str(REPOSITORY / "tests/crash/mutant_worker.py"), name)
     result = Shot(*place, trial.point, trial.way, 5, command=command).run()
     text = "\n".join(result.problems)
-    assert re.search(trial.shows, text), f"{name} was not noticed, or by something else: {text or 'it passed'}"
+    assert any(re.search(pattern, text) for pattern in (*_JUDGED, *trial.guards)), (
+        f"{name} was not noticed, or by something else: {text or 'it passed'}"
+    )

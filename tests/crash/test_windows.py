@@ -27,12 +27,12 @@ from campaign.worker import REPOSITORY, Worker, wait_until
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from window_model import Tap, of_tables, second
 
-pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.timeout(600)]
 
 SEED = int(os.environ.get("SEED") or datetime.datetime.now(datetime.UTC).toordinal())
 WAYS = list(Way)
 #: Until the last windows are closed, once every event is.
-CLOSED_S = 5.0
+CLOSED_S = 20.0
 #: A closing takes its time, so that the partitions are given up while windows wait to be closed.
 _SLOW_CLOSING = ({"point": "K18", "action": "sleep", "times": 0, "seconds": 0.01},)
 

@@ -18,7 +18,7 @@ from streamapp import settings as settings_
 from streamapp.app import App
 
 #: Bound of every wait for something that should come at once; generous, because cores are shared.
-WAIT_S = 25.0
+WAIT_S = 60.0
 
 
 class Row(NamedTuple):

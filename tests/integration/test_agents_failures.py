@@ -137,7 +137,7 @@ async def test_filters_and_events_in_batches(bench: Any, running: Any) -> None:
 async def test_an_agent_that_hangs_is_named_its_event_runs_again_and_the_others_go_on(
     bench: Any, running: Any, caplog: Any
 ) -> None:
-    app = bench.app(session_timeout=1.5, transaction_timeout=1.0)
+    app = bench.app(session_timeout=4.0, transaction_timeout=3.0)
     out, seen = app.topic(bench.name("out"), value_type=int), Counter[int]()
 
     @app.agent(app.topic(bench.name("in"), value_type=int))
@@ -161,7 +161,7 @@ async def test_an_agent_that_hangs_is_named_its_event_runs_again_and_the_others_
 
 
 async def test_an_agent_that_hangs_every_time_ends_the_worker(bench: Any, running: Any, until: Any) -> None:
-    app = bench.app(session_timeout=1.5, transaction_timeout=1.0)
+    app = bench.app(session_timeout=4.0, transaction_timeout=3.0)
     attempts = []
 
     @app.agent(app.topic(bench.name("in"), value_type=int))

@@ -15,7 +15,15 @@ from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from signals import terminate
+
 pytestmark = pytest.mark.kafka
+
+#: Longer than anything here takes, on a loaded machine too.
+WAIT_S = 90.0
+#: What SIGTERM takes at most, and room for a loaded machine.
+ENDS_WITHIN_S = 20.0 + 40.0
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
@@ -41,7 +49,7 @@ def environment(bench: Any, app: str, tmp_path: Path, **more: str) -> dict[str, 
 
 def faust(arguments: list[str], env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [FAUST, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+        [FAUST, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=WAIT_S, check=False
     )
 
 
@@ -78,8 +86,8 @@ async def test_fausts_own_commands_work(bench: Any, tmp_path: Path) -> None:
     assert sent.returncode == 0, sent.stderr
     async with worker(env, tmp_path) as process:
         rows = await bench.wait_for("out", 1)
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 20) == 0
+        terminate(process)
+        assert await asyncio.to_thread(process.wait, ENDS_WITHIN_S) == 0
     assert (rows[0].key, rows[0].value) == ("ada", b"41 1")
     assert set(os.listdir(tmp_path)) == {"state", "worker.log"}  # noqa: PTH208 - and nothing of Faust's
 
@@ -88,12 +96,12 @@ async def test_the_service_runs_under_fausts_worker(bench: Any, tmp_path: Path) 
     env = environment(bench, "service", tmp_path)
     async with worker(env, tmp_path, "streamapp.app") as process:
         log = tmp_path / "worker.log"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_S):
             while "ready after" not in log.read_text():
                 assert process.poll() is None, log.read_text()
                 await asyncio.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 20) == 0
+        terminate(process)
+        assert await asyncio.to_thread(process.wait, ENDS_WITHIN_S) == 0
 
 
 async def test_a_refused_worker_says_all_of_it_and_ends_with_an_error(bench: Any, tmp_path: Path) -> None:
@@ -124,7 +132,7 @@ async def test_kill_9_in_the_middle_loses_nothing_and_doubles_nothing(bench: Any
 
 
 async def _at_least(bench: Any, count: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_S):
         while len(await asyncio.to_thread(bench.committed, "out")) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -139,9 +147,9 @@ async def test_kill_9_at_least_once_loses_nothing_and_may_double(bench: Any, tmp
     bench.send("in", range(total), key=lambda n: f"key-{n % KEYS}")
     for point in ("K7", "K9"):
         async with worker(env | dies_at(tmp_path, point, nth=3), tmp_path) as process:
-            assert await asyncio.to_thread(process.wait, 30) == -signal.SIGKILL
+            assert await asyncio.to_thread(process.wait, WAIT_S) == -signal.SIGKILL
     async with worker(env, tmp_path):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_S):
             while set(found := await asyncio.to_thread(_values, bench)) != set(range(total)):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
     assert total < len(found) < 2 * total, "nothing is repeated, or everything is"
@@ -170,7 +178,7 @@ async def test_kill_9_between_intent_and_handler_leaves_the_handler_to_the_next_
     bench.create("in")
     bench.send("in", range(20), key=lambda n: f"key-{n}")
     async with worker(env | dies_at(tmp_path, "K11"), tmp_path, "telling") as process:
-        assert await asyncio.to_thread(process.wait, 30) == -signal.SIGKILL
+        assert await asyncio.to_thread(process.wait, WAIT_S) == -signal.SIGKILL
     assert not told.exists(), "a handler ran before the crash"
     intents = f"{bench.name('telling')}-after-commit-changelog"
     owed = {row.key for row in bench.committed(intents, full_name=True)}
@@ -178,7 +186,7 @@ async def test_kill_9_between_intent_and_handler_leaves_the_handler_to_the_next_
     if heir == "another":
         env["STREAMAPP_DATADIR"] = str(tmp_path / "another")
     async with worker(env, tmp_path, "telling") as process:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(WAIT_S):
             while await asyncio.to_thread(_owed, bench, intents) or len(_told(told)) < 20:
                 assert process.poll() is None, (tmp_path / "worker.log").read_text()
                 await asyncio.sleep(0.1)

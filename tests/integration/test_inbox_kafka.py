@@ -22,7 +22,7 @@ from streamapp.settings import load
 
 pytestmark = pytest.mark.kafka
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 PARTITIONS = 2
 
 

@@ -27,13 +27,13 @@ from streamapp.types import Partition
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import odd_names
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 #: Of each partition: several fetches' worth, and many times what is handed over at once.
 COUNT, TOGETHER = 3000, 100
 VALUE = bytes(1000)
 #: Longer than anything here takes.
-LONG_S = 30.0
+LONG_S = 60.0
 
 
 class Reader:

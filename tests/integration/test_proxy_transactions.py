@@ -34,7 +34,7 @@ from proxy import Action, Api, Frame, Proxy, Rule
 
 pytestmark = pytest.mark.kafka
 
-BOUND_S = 30.0
+BOUND_S = 60.0
 #: Long enough for a broker under load, short enough to be waited out a few times.
 REQUEST_TIMEOUT_S = 0.6
 #: A record batch closes at this size, so that two large records of a partition need two requests.

@@ -34,9 +34,9 @@ def settings(kafka: Any, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("STREAMAPP_REPLICATION_FACTOR", "1")
     yield load()
     client = client_of(kafka.bootstrap)
-    left = [name for name in client.list_topics(timeout=10).topics if name.startswith(topic_prefix)]
+    left = [name for name in client.list_topics(timeout=60).topics if name.startswith(topic_prefix)]
     for future in client.delete_topics(left).values() if left else ():
-        future.result(10)
+        future.result(60)
 
 
 @functools.cache
@@ -51,26 +51,26 @@ def admin(settings: Settings) -> AdminClient:
 
 def create(settings: Settings, name: str, partitions: int = 4, **config: str) -> None:
     wanted = {key.replace("_", "."): value for key, value in config.items()}
-    admin(settings).create_topics([NewTopic(name, partitions, 1, config=wanted)])[name].result(10)
-    until(lambda: name in admin(settings).list_topics(timeout=10).topics)
+    admin(settings).create_topics([NewTopic(name, partitions, 1, config=wanted)])[name].result(60)
+    until(lambda: name in admin(settings).list_topics(timeout=60).topics)
 
 
 def alter(settings: Settings, name: str, setting: str, value: str) -> None:
     entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
-    admin(settings).incremental_alter_configs([resource])[resource].result(10)
+    admin(settings).incremental_alter_configs([resource])[resource].result(60)
     until(lambda: config(settings, name)[setting] == value)
 
 
 def config(settings: Settings, name: str) -> dict[str, str]:
     resource = ConfigResource(ResourceType.TOPIC, name)
     return {
-        key: entry.value for key, entry in admin(settings).describe_configs([resource])[resource].result(10).items()
+        key: entry.value for key, entry in admin(settings).describe_configs([resource])[resource].result(60).items()
     }
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -82,7 +82,7 @@ def test_apply_creates_what_is_declared_and_is_idempotent(settings: Settings, to
 
     first = apply(settings)
     assert (first.created, first.altered, first.left) == (tuple(spec.name for spec in wanted), (), ())
-    made = admin(settings).list_topics(timeout=10).topics
+    made = admin(settings).list_topics(timeout=60).topics
     assert {len(made[spec.name].partitions) for spec in wanted} == {4}
     assert all(partition.leader >= 0 for spec in wanted for partition in made[spec.name].partitions.values())
     found = config(settings, f"{topic_prefix}-account-balances")
@@ -129,7 +129,7 @@ def test_a_wrong_partition_count_is_seen_and_never_touched(settings: Settings, t
     assert next(each for each in applied.left if each.setting == "partitions").actual == "3"
     # The settings of the misfit were mended all the same, its partitions were not.
     assert {each.setting for each in applied.altered} == {"message.timestamp.type", "max.message.bytes"}
-    assert len(admin(settings).list_topics(timeout=10).topics[name].partitions) == 3
+    assert len(admin(settings).list_topics(timeout=60).topics[name].partitions) == 3
 
 
 def test_the_commands_say_with_their_exit_code_whether_something_is_left(
@@ -167,7 +167,7 @@ def test_a_refusal_of_the_broker_is_a_sentence_with_the_topic(
 def test_too_many_copies_are_refused_before_anything_is_changed(settings: Settings, topic_prefix: str) -> None:
     with pytest.raises(ConfigurationError, match="REPLICATION_FACTOR=32 needs 32 brokers"):
         apply(load(replication_factor=32))
-    assert not [name for name in admin(settings).list_topics(timeout=10).topics if name.startswith(topic_prefix)]
+    assert not [name for name in admin(settings).list_topics(timeout=60).topics if name.startswith(topic_prefix)]
 
 
 def test_a_wrong_address_is_told_in_bounded_time() -> None:

@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from service import ROOT, Service
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 #: The last commit whose inbox marks have no posting, and whose commits write no positions.
 BEFORE = "7fcf835343"

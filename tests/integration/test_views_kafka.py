@@ -117,7 +117,7 @@ async def test_what_is_not_committed_is_not_shown(
     bench: Any, running: Any, until: Any, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.create("in", "in-dlt", "out", partitions=PARTITIONS)
-    app = remembering(bench, commit_interval=3.0, session_timeout=20.0, transaction_timeout=20.0)
+    app = remembering(bench, commit_interval=6.0, session_timeout=20.0, transaction_timeout=20.0)
     async with viewed(running, app) as address:
         bench.send("in", ["1"], key="alice")
         await bench.wait_for("out", 1)
@@ -140,7 +140,7 @@ async def test_what_is_not_committed_is_not_shown(
             return await end(request)
 
         monkeypatch.setattr(cluster, "end_transaction", held_back)
-        await asyncio.wait_for(held.wait(), 20)
+        await asyncio.wait_for(held.wait(), 60)
         assert (await browser.get(address, "/tables/counts/alice")).json == first.json
         page = await browser.get(address, "/tables/counts")
         assert [row["value"]["count"] for row in page.json["rows"]] == [1]
@@ -373,7 +373,7 @@ async def test_an_owner_that_is_back_at_another_port_is_found(
             async def owners_now() -> set[Any]:
                 return {(await browser.get(here, f"/tables/counts/{key}")).json.get("owner") for key in KEYS}
 
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await owners_now() != {here, elsewhere}:  # noqa: ASYNC110 - it asks over HTTP
                     await asyncio.sleep(0.1)
 
@@ -431,7 +431,7 @@ async def test_health_and_metrics_follow_the_worker(bench: Any, running: Any, un
                 await until(lambda: all(it.engine.membership is not None for it in standby))
                 await until(lambda: sum(len(it.engine.owners) for it in (app, *standby)) == PARTITIONS)
                 assert any(not it.engine.owners for it in standby)  # it stands by, and is ready
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     for other in addresses:
                         while (await browser.get(other, "/readyz")).status != 200:  # noqa: ASYNC110
                             await asyncio.sleep(0.05)

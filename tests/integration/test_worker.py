@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,9 +11,12 @@ from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from signals import terminate
+
 COMMAND = [sys.executable, "-m", "streamapp.cli", "worker"]
 #: Seconds within which a worker that is asked to end has ended: its own bound, and room for a loaded machine.
-ENDS_WITHIN_S = 30.0
+ENDS_WITHIN_S = 60.0
 
 
 def environment(path: Path, **settings: str) -> dict[str, str]:
@@ -80,7 +82,7 @@ def test_sigterm_drains_and_ends_with_0(kafka: Any, topic_prefix: str, tmp_path:
                 if "ready after" in lines[-1]:
                     break
             assert "ready after" in lines[-1], "".join(lines)
-            process.send_signal(signal.SIGTERM)
+            terminate(process)
             assert process.wait(ENDS_WITHIN_S) == 0, "".join(lines) + process.stderr.read().decode()
         finally:
             process.kill()

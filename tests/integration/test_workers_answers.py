@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from proxy import Action, Api, Proxy
 from service import Service
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 #: What a worker asks once, at its start and at an assignment; the connection is cut in place of each answer.
 AT_START = (

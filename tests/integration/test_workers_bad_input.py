@@ -23,7 +23,7 @@ from service import BOUND_S, PARTITIONS, Service, wait_until
 from streamapp.eos.partitioner import partition_of
 from streamapp.types import Partition
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

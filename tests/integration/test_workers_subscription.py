@@ -15,7 +15,7 @@ from confluent_kafka import Consumer
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from service import BOUND_S, Service, Worker, wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 #: An agent for each topic the environment names.
 _APP = """\

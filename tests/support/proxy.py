@@ -25,7 +25,7 @@ from enum import Enum, IntEnum, auto
 from typing import Any, NamedTuple
 
 #: Longer than anything here takes, on a loaded machine too.
-BOUND_S = 30.0
+BOUND_S = 60.0
 
 
 class Api(IntEnum):

@@ -17,6 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from group_offsets import GroupOffsets
+from signals import terminate
 
 from streamapp import settings as settings_
 from streamapp.audit import Report, Topics, audit
@@ -24,7 +25,7 @@ from streamapp.topics import specs
 
 ROOT = Path(__file__).parents[2]
 #: Longer than anything here takes, on a loaded machine too.
-BOUND_S = 40.0
+BOUND_S = 90.0
 PARTITIONS = 4
 
 #: The service's own agents, on topics with a prefix.
@@ -80,7 +81,11 @@ class Worker:
         return self._process.wait(bound_s)
 
     def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        """Nothing happens if it has ended. SIGTERM waits until the worker has its handler."""
+        if number == signal.SIGTERM:
+            terminate(self._process)
+        else:
+            self._process.send_signal(number)
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""

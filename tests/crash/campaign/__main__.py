@@ -59,7 +59,9 @@ def campaign(shots: list[tuple[Point, Way]], seed: int, *, keep: bool, named: bo
     with stage("crash", len(shots)) as on:
         for point, way in shots:
             on.tell(description=f"{point.name} {way}")
-            result = Shot(on.cluster, on.logs, on.directory, point, way, seed, keep=keep, named=named).run()
+            result = Shot(
+                on.cluster, on.logs, on.directory, point, way, seed, keep=keep, named=named, zombie_within_s=ZOMBIE_S
+            ).run()
             on.tell(advance=1)
             on.note(_line(result))
             yield result

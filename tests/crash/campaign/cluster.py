@@ -46,10 +46,7 @@ class Cluster:
     def __init__(self, bootstrap: str, partitions: int = 4) -> None:
         self.bootstrap = bootstrap
         self.partitions = partitions
-        self._admin = AdminClient({"bootstrap.servers": bootstrap})
-        self._reader = Consumer(
-            {"bootstrap.servers": bootstrap, "group.id": "campaign", "isolation.level": "read_committed"}
-        )
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
         #: Of the group that was asked for last.
         self._offsets: GroupOffsets | None = None
         self._made: list[str] = []
@@ -125,6 +122,7 @@ class Cluster:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 20,
+                "log_level": 0,
             }
         )
         try:
@@ -148,7 +146,6 @@ class Cluster:
 
     def close(self) -> None:
         self._close_offsets()
-        self._reader.close()
 
 
 class Feed:

@@ -7,6 +7,7 @@ type: 0 abort, 1 commit.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,11 +28,16 @@ class Marker(NamedTuple):
 
 
 def markers(log_directory: Path) -> Iterator[Marker]:
-    """Every transactional batch of the shot's topics."""
-    for segment in sorted(log_directory.glob("*/*.log")):
-        name = segment.parent.name
-        if not name.startswith("__") and not name.endswith("-delete"):
-            yield from _of(segment, name)
+    """Every transactional batch of the shot's topics.
+
+    The broker is at work meanwhile: what it deletes under our eyes belongs to a topic of an earlier shot.
+    """
+    for partition in sorted(log_directory.iterdir()):
+        name = partition.name
+        if partition.is_dir() and not name.startswith("__") and not name.endswith("-delete"):
+            with contextlib.suppress(FileNotFoundError):
+                for segment in sorted(partition.glob("*.log")):
+                    yield from _of(segment, name)
 
 
 def _of(segment: Path, name: str) -> Iterator[Marker]:

@@ -19,10 +19,12 @@ from streamapp.audit import Rules, audit
 
 #: Input of a shot, how much of it lies there before the first worker and comes behind the fault, and the rate.
 TRANSFERS, BEFOREHAND, BEHIND, PER_SECOND = 500, 90, 120, 250.0
-HIT_S = 30.0
-FIRST_COMMIT_S = 30.0
-CONSUMED_S = 40.0
-#: Within this a thawed zombie ends or rejoins by itself. `make test` gives it more: it runs other tests beside a shot.
+#: Bounds of waiting, on a machine that is busy with much else; the report has what it took.
+HIT_S = 60.0
+FIRST_COMMIT_S = 60.0
+CONSUMED_S = 60.0
+SETTLED_S = 60.0
+#: Within this a thawed zombie ends or rejoins by itself, where a shot has the machine to itself (`make crash`).
 ZOMBIE_S = 2.0
 
 VICTIM, OTHER = "victim", "other"
@@ -70,7 +72,7 @@ class Shot:
     def __init__(
         self, cluster: Cluster, logs: Path, directory: Path, point: Point, way: Way, seed: int,
         *, command: tuple[str, ...] | None = None, keep: bool = False, named: bool = True,
-        zombie_within_s: float = ZOMBIE_S,
+        zombie_within_s: float = SETTLED_S,
     ) -> None:  # fmt: skip
         self._cluster, self._logs, self._point, self._way = cluster, logs, point, way
         self._random = random.Random(f"{seed}-{point.name}-{way}")
@@ -198,7 +200,7 @@ class Shot:
         thawed, thawed_ms = time.monotonic(), time.time() * 1000
         victim.signal(signal.SIGCONT)
         settled = wait_until(
-            lambda: victim.exit_code is not None or victim.owned_ms(thawed_ms, newest) < float("inf"), 20
+            lambda: victim.exit_code is not None or victim.owned_ms(thawed_ms, newest) < float("inf"), SETTLED_S
         )
         self.result.zombie_s = time.monotonic() - thawed
         self.result.zombie = "rejoined" if victim.exit_code is None else f"ended with {victim.exit_code}"
