@@ -7,18 +7,17 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import wraps
 from typing import Any
 
 import faust
 from faust.app.base import BootStrategy as FaustBootStrategy
 from faust.transport.drivers import TRANSPORTS
-from faust.utils import cron
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
+from streamapp.driver import crontab
 from streamapp.driver.after_commit import Handler, IntentTable, after_commit, register
 from streamapp.driver.discovery import import_discovered, nothing_to_run, searched_first, searched_for
 from streamapp.driver.engine import Engine
@@ -237,17 +236,26 @@ class EngineApp(faust.App):
         return lambda fun: decorate(self._as_unit(fun))
 
     def crontab(self, cron_format: str, *, timezone: Any = None, on_leader: bool = False, traced: bool = True) -> Any:
-        """Faust's `crontab`; each run is a unit, as a timer's. By the clock of the worker's environment."""
+        """Faust's `crontab`; each run is a unit, as a timer's. By the clock of the worker's environment.
+
+        At the begin and end of summer time it does what cron does: docs/timers.md.
+        """
+        if problem := crontab.problem(cron_format, timezone):
+            self.refuse(problem)
 
         def declare(fun: Any) -> Any:
             run = self._as_unit(fun)
 
             @wraps(fun)
             async def cron_starter(*args: Any) -> None:
-                due = 0.0
+                due, zone = 0.0, self.conf.timezone if timezone is None else timezone
                 while not self.should_stop:
                     now = self._clock.now()
-                    due = _next_run(cron_format, max(now, due), self.conf.timezone if timezone is None else timezone)
+                    try:
+                        due = crontab.next_run(cron_format, max(now, due), zone)
+                    except ValueError:  # one with a year, which is over
+                        self.logger.info("the crontab %r was due for the last time", cron_format)
+                        return
                     await self.sleep(due - now)
                     if not self.should_stop and (not on_leader or self.is_leader()):
                         with self.trace(fun.__qualname__, trace_enabled=traced):
@@ -338,9 +346,3 @@ class EngineApp(faust.App):
             return result
 
         return run
-
-
-def _next_run(cron_format: str, after_s: float, timezone: Any) -> float:
-    """The next time of a crontab, seconds since the epoch."""
-    start = after_s if timezone is None else datetime.fromtimestamp(after_s, timezone)
-    return float(cron.croniter(cron_format, start_time=start).get_next(float))
