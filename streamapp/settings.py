@@ -9,12 +9,14 @@ import difflib
 import ipaddress
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from streamapp import setting_files
 from streamapp.errors import ConfigurationError
 
 PREFIX = "STREAMAPP_"
@@ -22,15 +24,33 @@ PREFIX = "STREAMAPP_"
 #: Kafka refuses topic names longer than this; `<ID>-<table>-changelog` must fit.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+ENV_FILE = ".env"
+
+#: How alike a name is to a setting that is meant, with a slip in the prefix; that of another program is not.
+_ALIKE = 0.9
+
 _SECRETS = frozenset({"sasl_password", "web_token", "database_url"})
 
 
+#: host:port; an IPv6 address stands in brackets, or its end could not be told from the port.
+_SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):([0-9]{1,5})")
+
+#: Seconds of the longest retention and window: a hundred years.
+_LONGEST_S = 100 * 365 * 86_400.0
+
+
 def _checked_brokers(text: str) -> str:
-    for server in text.split(","):
-        host, colon, port = server.strip().rpartition(":")
-        if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError(f"{server.strip()!r} is not host:port; several are separated by commas")
-    return ",".join(server.strip() for server in text.split(","))
+    servers = [server.strip() for server in text.split(",")]
+    for server in servers:
+        matched = _SERVER.fullmatch(server)
+        if "://" in server or ";" in server:
+            plain = ",".join(re.split(r"[;,]+", re.sub(r"[a-z+]+://", "", text)))
+            raise ValueError(f"write it without a scheme, and with commas between several: {plain}")
+        if server.count(":") > 1 and not server.startswith("["):
+            raise ValueError(f"{server!r}: an IPv6 address stands in brackets, such as [::1]:9092")
+        if matched is None or not 0 < int(matched[1]) < 65536:
+            raise ValueError(f"{server!r} is not host:port; several are separated by commas")
+    return ",".join(servers)
 
 
 def _checked_name(text: str) -> str:
@@ -47,7 +67,13 @@ class Settings(BaseSettings):
     """The settings of a worker and of every command. Build it with `load()`, which explains what is wrong."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding=setting_files.ENCODING,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
     broker: Annotated[str, AfterValidator(_checked_brokers)] = Field(
@@ -70,7 +96,9 @@ class Settings(BaseSettings):
     web_token: SecretStr | None = Field(None, description="bearer token of the web views")
     database_url: SecretStr | None = Field(None, description="PostgreSQL, for the outbox and the inbox beside it")
     commit_interval: float = Field(0.1, gt=0, le=60, description="seconds between commits")
-    commit_events: int | None = Field(None, ge=1, description="commit after this many events, if that is sooner")
+    commit_events: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="commit after this many events, if that is sooner"
+    )
     commit_bytes: int = Field(
         16 << 20, ge=1 << 20, le=1 << 30, description="bytes of outputs that make a transaction commit at once"
     )
@@ -87,11 +115,15 @@ class Settings(BaseSettings):
     replication_factor: int | None = Field(
         None, ge=1, le=32, description="copies of each topic; unset: the smaller of 3 and the brokers"
     )
-    inbox_retention: float = Field(7 * 86_400.0, gt=0, description="seconds an inbox remembers an event id")
-    window_size: float = Field(60.0, gt=0, description="seconds of a window")
-    window_grace: float = Field(10.0, ge=0, description="seconds a record may be late")
-    window_idle: float = Field(0.0, ge=0, description="seconds of silence that close a partition's windows; 0: off")
-    payment_limit: int = Field(10_000_000, ge=1, description="largest payment, in minor units")
+    inbox_retention: float = Field(
+        7 * 86_400.0, ge=1, le=_LONGEST_S, description="seconds an inbox remembers an event id"
+    )
+    window_size: float = Field(60.0, ge=0.001, le=_LONGEST_S, description="seconds of a window")
+    window_grace: float = Field(10.0, ge=0, le=_LONGEST_S, description="seconds a record may be late")
+    window_idle: float = Field(
+        0.0, ge=0, le=_LONGEST_S, description="seconds of silence that close a partition's windows; 0: off"
+    )
+    payment_limit: int = Field(10_000_000, ge=1, le=2**63 - 1, description="largest payment, in minor units")
     log_format: Literal["console", "json"] = Field("console", description="how log lines look")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how to talk to Kafka"
@@ -124,7 +156,8 @@ def _contradictions(settings: Settings) -> list[str]:
     if settings.transaction_timeout > settings.session_timeout:
         problems.append(
             f"{PREFIX}TRANSACTION_TIMEOUT={settings.transaction_timeout:g} is above {PREFIX}SESSION_TIMEOUT="
-            f"{settings.session_timeout:g}: a dead worker's transaction would outlive its membership. Lower it."
+            f"{settings.session_timeout:g}: a dead worker's transaction would outlive its membership. Lower it, or "
+            f"raise {PREFIX}SESSION_TIMEOUT to as much."
         )
     if settings.commit_interval * 3 > settings.transaction_timeout:
         problems.append(
@@ -142,11 +175,10 @@ def _contradictions(settings: Settings) -> list[str]:
             problems.append(f"{PREFIX}SECURITY_PROTOCOL={settings.security_protocol} needs {names}.")
     if (settings.ssl_certfile is None) != (settings.ssl_keyfile is None):
         problems.append(f"{PREFIX}SSL_CERTFILE and {PREFIX}SSL_KEYFILE go together: set both or neither.")
-    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-        path = getattr(settings, name)
-        if path is not None and not path.is_file():
-            problems.append(f"{PREFIX}{name.upper()}={path}: there is no such file.")
-    return problems
+    return [
+        *problems,
+        *setting_files.bad_certificates(PREFIX, settings.ssl_cafile, settings.ssl_certfile, settings.ssl_keyfile),
+    ]
 
 
 def is_loopback(host: str) -> bool:
@@ -159,9 +191,12 @@ def is_loopback(host: str) -> bool:
 
 def load(**overrides: Any) -> Settings:
     """The settings in force. Raises `ConfigurationError` with every problem, none of which shows a secret."""
-    problems = _unknown_names()
+    found, problems = setting_files.read_env_file(ENV_FILE, PREFIX)
+    problems += _unknown_names(os.environ, "")
+    problems += _unknown_names(found or {}, f"In {ENV_FILE}: ")
     try:
-        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+        given = {name: value for name, value in overrides.items() if value is not None}
+        settings = Settings(**given) if found is not None else Settings(_env_file=None, **given)
     except ValidationError as exc:
         raise ConfigurationError(*problems, *(_explained(error) for error in exc.errors())) from None
     if problems:
@@ -173,13 +208,14 @@ def load(**overrides: Any) -> Settings:
 _NO_SETTING = f"{PREFIX}PURE"
 
 
-def _unknown_names() -> list[str]:
+def _unknown_names(given: Iterable[str], where: str) -> list[str]:
     known = [_NO_SETTING, *(PREFIX + name.upper() for name in Settings.model_fields)]
     problems = []
-    for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            problems.append(f"{name} is not a setting{f'; did you mean {near[0]}?' if near else '.'}")
+    for name in sorted(given):
+        is_ours = name.upper().startswith(PREFIX)
+        near = difflib.get_close_matches(name.upper(), known, 1, 0.6 if is_ours else _ALIKE)
+        if name.upper() not in known and (is_ours or near):
+            problems.append(f"{where}{name} is not a setting{f'; did you mean {near[0]}?' if near else '.'}")
     return problems
 
 

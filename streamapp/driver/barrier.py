@@ -44,6 +44,7 @@ class Barrier:
         if self._missed >= BARRIERS_MISSED_MAX:
             raise BarrierHeld(
                 f"{BARRIERS_MISSED_MAX} times in a row {why}. Nothing of it was committed, the events run again at "
-                "the next start. Bound every wait in the agent below that time, or raise STREAMAPP_TRANSACTION_TIMEOUT."
+                "the next start. Bound every wait in the agent below that time, or raise "
+                "STREAMAPP_TRANSACTION_TIMEOUT and STREAMAPP_SESSION_TIMEOUT together: the first is at most the second."
             )
         return why
