@@ -11,7 +11,7 @@ JOBS ?= 3
 READY := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test wheel check format constraints bench bench-growth crash clicks size stock chaos clean
+.PHONY: help setup run test wheel check format constraints bench bench-growth crash fuzz clicks size stock chaos clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ constraints:  ## resolve constraints.txt and bench/constraints.txt anew (needs u
 crash: $(READY)  ## every crash point in every way on real Kafka (SEED= POINT= WAY= DYNAMIC=1 choose, REPORT= keeps)
 	@PYTHONPATH=tests/crash $(BIN)/python -m campaign $(if $(SEED),--seed $(SEED)) $(addprefix --point ,$(POINT)) \
 		$(addprefix --way ,$(WAY)) $(if $(DYNAMIC),--dynamic) $(if $(REPORT),--report $(REPORT))
+
+fuzz: $(READY)  ## odd records: the worker and the auditor must say the same of each (RECORDS= SEED= choose)
+	@PYTHONPATH=tests/support $(BIN)/python -m record_fuzz $(if $(RECORDS),--records $(RECORDS)) $(if $(SEED),--seed $(SEED))
 
 clicks: $(READY)  ## a million clicks through two workers, one killed every 20 s, all counted (CLICKS= SEED= choose, REPORT= keeps)
 	@PYTHONPATH=tests/crash $(BIN)/python -m clicks $(if $(CLICKS),--clicks $(CLICKS)) $(if $(SEED),--seed $(SEED)) \

@@ -43,8 +43,8 @@ class SystemClock:
 SYSTEM_CLOCK = SystemClock()
 
 
-#: RFC 3339 with `T` and `Z`; what the fields may be is left to `datetime`.
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
+#: RFC 3339 with `T` and `Z`; what else the fields may be is left to `datetime`, whose later versions take hour 24.
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?Z", re.ASCII)
 
 
 @lru_cache(maxsize=1024)  # the records an event leads to have its own time

@@ -2,14 +2,16 @@ cimport cython
 
 cdef long _LOOPED_BYTES
 cdef long MAX_RECORD_BYTES
-cdef int NESTING_MAX
 
 
 cdef class Decoder:
-    cdef object _decode
+    cdef object _decode, _declared, _more
+    cdef long _marks
 
+    @cython.locals(more=cython.long)
     cpdef decode(self, bytes value)
+    cpdef load(self, bytes value)
 
 
 @cython.locals(byte=cython.uchar, found=cython.long)
-cpdef long brackets(bytes value)
+cpdef long quotation_marks(bytes value)

@@ -11,12 +11,12 @@ import msgspec
 
 from streamapp.clock import instant
 from streamapp.errors import RecordError
+from streamapp.strict import Plain, judge, too_deep
 from streamapp.topics import MAX_RECORD_BYTES
 
 R = TypeVar("R", bound=msgspec.Struct)
 
-#: Limits of the contract.
-NESTING_MAX = 32
+#: How far an event may be ahead of its append time.
 AHEAD_MAX_S = 3600.0
 #: The field with an event's time.
 TIME_FIELD = "occurred_at"
@@ -26,12 +26,16 @@ _LOOPED_BYTES = 0 if __file__.endswith(".py") else 512
 
 
 class Decoder:
-    """Decodes one type of record."""
+    """Decodes one type of record, and judges the whole of what it is given (`strict.py`)."""
 
-    __slots__ = ("_decode",)
+    __slots__ = ("_declared", "_decode", "_marks", "_more")
 
     def __init__(self, record_type: Any) -> None:
         self._decode = msgspec.json.Decoder(record_type).decode
+        plain = Plain(record_type)
+        self._declared = plain.declared
+        self._marks = plain.marks
+        self._more = plain.more if plain.varying else None
 
     def decode(self, value: bytes | None) -> Any:
         """See `Codec.decode`."""
@@ -39,14 +43,22 @@ class Decoder:
             raise RecordError("the value is null; a JSON object is expected")
         if len(value) > MAX_RECORD_BYTES:
             raise RecordError(f"the value has {len(value):,} bytes; {MAX_RECORD_BYTES:,} are allowed")
-        # A count rules out nearly every record; only the suspicious are scanned.
-        if brackets(value) > NESTING_MAX and nesting(value) > NESTING_MAX:
-            raise RecordError(f"the value is nested deeper than {NESTING_MAX} levels")
+        record = self.load(value)
+        # Their number rules out nearly every record; only the others are taken apart.
+        more = quotation_marks(value) - self._marks
+        if self._marks < 0 or more != (0 if self._more is None else self._more(record)):
+            judge(value, self._declared)
+        return record
+
+    def load(self, value: bytes) -> Any:
+        """The record in what an encoder of ours wrote; of other values it finds out only what its type says."""
         try:
             return self._decode(value)
         except msgspec.ValidationError as exc:
             raise RecordError(str(exc), kind="InvalidRecord") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        except RecursionError:
+            raise too_deep() from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise RecordError(f"not JSON: {exc}") from None
 
 
@@ -67,6 +79,10 @@ class Codec(Generic[R]):
     def decode(self, value: bytes | None) -> R:
         """The record in `value`. Raises `RecordError` that says which field is wrong and how."""
         return self.decoder.decode(value)
+
+    def load(self, value: bytes) -> R:
+        """The record in bytes that `encode` made: a table's row."""
+        return self.decoder.load(value)
 
     def key(self, record: R) -> bytes:
         """The key this record must have."""
@@ -100,34 +116,11 @@ class Codec(Generic[R]):
                 )
 
 
-def brackets(value: bytes) -> int:
-    """How many objects and arrays may begin in JSON text; those in strings count, too."""
+def quotation_marks(value: bytes) -> int:
+    """How many there are in JSON text, escaped ones too."""
     if len(value) > _LOOPED_BYTES:
-        return value.count(b"{") + value.count(b"[")
+        return value.count(b'"')
     found = 0
     for byte in value:
-        if byte | 0x20 == 0x7B:  # a curly bracket, or a square one, which differs by this bit
-            found += 1
+        found += byte == 0x22
     return found
-
-
-def nesting(value: bytes) -> int:
-    """The deepest nesting of objects and arrays in JSON text; brackets inside strings do not count."""
-    depth = deepest = 0
-    in_string = escaped = False
-    for byte in value:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
-    return deepest

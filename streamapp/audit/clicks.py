@@ -37,7 +37,7 @@ class Clicks:
         self._dead = DeadLetters(topics.click, terms.group, findings, lambda at: cut.settled(topics.click, at))
         self._units = Units(topics.click, ClickUnit, _advertiser, terms)
         self._intake = Intake(
-            Form(events.CLICK, events.click, _advertiser, self._is_open), terms, findings, self._dead, self.summary,
+            Form(events.click, _advertiser, self._is_open), terms, findings, self._dead, self.summary,
             self._units.last_of, self._units.open,
         )  # fmt: skip
         self._charges = Effects(

@@ -99,7 +99,7 @@ class Total(NamedTuple):
 
 _Typed = TypeVar("_Typed", Payment, Result, Delivery, Status)
 
-PAYMENT = Shape(
+_PAYMENT = Shape(
     event_id=str, event_type=str, order_id=str, customer_id=str, merchant_id=str, amount=int, currency=str,
     occurred_at=str,
 )  # fmt: skip
@@ -107,9 +107,9 @@ _RESULT = Shape(
     nullable="reason", event_id=str, event_type=str, order_id=str, customer_id=str, merchant_id=str, amount=int,
     currency=str, reason=str, occurred_at=str,
 )  # fmt: skip
-DELIVERY = Shape(event_id=str, event_type=str, order_id=str, customer_id=str, occurred_at=str)
+_DELIVERY = Shape(event_id=str, event_type=str, order_id=str, customer_id=str, occurred_at=str)
 _STATUS = Shape(event_id=str, event_type=str, order_id=str, occurred_at=str)
-CLICK = Shape(event_id=str, ad_id=str, advertiser_id=str, publisher_id=str, cpc=int, occurred_at=str)
+_CLICK = Shape(event_id=str, ad_id=str, advertiser_id=str, publisher_id=str, cpc=int, occurred_at=str)
 _CHARGE = Shape(event_id=str, advertiser_id=str, ad_id=str, amount=int, occurred_at=str)
 _REVENUE = Shape(event_id=str, publisher_id=str, ad_id=str, amount=int, occurred_at=str)
 _TOTALS = {
@@ -124,7 +124,7 @@ _TOTALS = {
 
 def payment(value: bytes | None) -> Payment:
     """A payment. Raises `Malformed`, as all of these do."""
-    return _typed(Payment(*fields_of(value, PAYMENT)), "PAYMENT_REQUESTED")
+    return _typed(Payment(*fields_of(value, _PAYMENT)), "PAYMENT_REQUESTED")
 
 
 def result(value: bytes | None) -> Result:
@@ -134,7 +134,7 @@ def result(value: bytes | None) -> Result:
 
 def delivery(value: bytes | None) -> Delivery:
     """A record of `delivery`."""
-    return _typed(Delivery(*fields_of(value, DELIVERY)), "DELIVERY_START")
+    return _typed(Delivery(*fields_of(value, _DELIVERY)), "DELIVERY_START")
 
 
 def status(value: bytes | None) -> Status:
@@ -144,7 +144,7 @@ def status(value: bytes | None) -> Status:
 
 def click(value: bytes | None) -> Click:
     """A click; its price is positive."""
-    made = Click(*fields_of(value, CLICK))
+    made = Click(*fields_of(value, _CLICK))
     if made.cpc < 1:
         raise Malformed(f"cpc is {made.cpc}, not positive")
     return made

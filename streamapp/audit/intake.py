@@ -49,7 +49,6 @@ class Form(Generic[F]):
     `is_open`: whether the contract leaves open what becomes of a readable record with these fields.
     """
 
-    shape: values.Shape
     read: Callable[[bytes | None], F]
     owner_of: Callable[[F], str]
     is_open: Callable[[F], bool] = lambda fields: False
@@ -97,7 +96,7 @@ class Intake(Generic[F, U]):
             kinds = faults if faults <= _PLACEMENT else frozenset()
             self._letters.expect(record, letters, " and ".join(sorted(faults)), kinds)
             return None if _AHEAD in faults else fields, None
-        if letters and self._undecided(record, fields):
+        if letters and self._undecided(fields):
             self._letters.expect(record, letters, "the contract leaves it open")
             return fields, None
         earlier = self._last_of(fields.event_id, owner)
@@ -118,10 +117,9 @@ class Intake(Generic[F, U]):
             found.add(_AHEAD)
         return frozenset(found)
 
-    def _undecided(self, record: Record, fields: F) -> bool:
+    def _undecided(self, fields: F) -> bool:
         """Whether the contract leaves open if this record is good; it was dead-lettered, so it is bad."""
-        odd = record.value is not None and values.unsettled(record.value, self._form.shape) is not None
-        if not odd and not self._form.is_open(fields):
+        if not self._form.is_open(fields):
             return False
         self.unsettled += 1
         return True

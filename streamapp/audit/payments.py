@@ -54,11 +54,11 @@ class Payments:
         self._deliveries = Units(topics.delivery, DeliveryUnit, _order, terms)
         self._paid: set[tuple[str, str]] = set()
         self._payment_intake = Intake(
-            Form(events.PAYMENT, events.payment, _merchant, self._is_open), terms, findings, self._dead_payments,
+            Form(events.payment, _merchant, self._is_open), terms, findings, self._dead_payments,
             self.summary, self._payments.last_of, self._payments.open,
         )  # fmt: skip
         self._delivery_intake = Intake(
-            Form(events.DELIVERY, events.delivery, _order), terms, findings, self._dead_deliveries,
+            Form(events.delivery, _order), terms, findings, self._dead_deliveries,
             self.summary.deliveries, self._deliveries.last_of, self._deliveries.open,
         )  # fmt: skip
         self._results = Effects(

@@ -32,7 +32,7 @@ class Transfers:
             topics.balances, terms.group, findings, lambda at: cut.settled(topics.balances, at)
         )
         self._intake = Intake(
-            Form(values.TRANSFER, values.transfer, lambda fields: fields.from_account), terms, findings,
+            Form(values.transfer, lambda fields: fields.from_account), terms, findings,
             self._dead_transfers, self.summary, self._books.last_of, self._books.open,
         )  # fmt: skip
         self._legs_total: Counter[str] = Counter()  # by currency

@@ -50,7 +50,7 @@ class Table(faust.Table):
         if is_struct:
             codec = Codec(value_type)
             self._dump: Callable[[Any], bytes] = codec.encode
-            self._load: Callable[[bytes], Any] = codec.decode
+            self._load: Callable[[bytes], Any] = codec.load
         else:
             self._dump = self._faust_dump
             self._load = self._faust_load

@@ -76,8 +76,17 @@ def elsewhere(case: Case) -> Case:
     return case
 
 
+def replaced(event_id: str, text: bytes) -> bytes:
+    """A good payment with this text in a field nobody declared."""
+    return payment(event_id, more=[]).value.replace(b"[]", text)  # type: ignore[union-attr]
+
+
 def deep() -> bytes:
-    return payment("deep", more=[]).value.replace(b"[]", b"[" * 33 + b"]" * 33)  # type: ignore[union-attr]
+    return replaced("deep", b"[" * 33 + b"]" * 33)
+
+
+def doubled() -> bytes:
+    return payment("doubled").value.replace(b'"amount": 500', b'"amount": null, "amount": 500')  # type: ignore[union-attr]
 
 
 #: By row of the table, (what comes, in): the records, all of which are sent in order.
@@ -87,6 +96,17 @@ CASES: dict[tuple[str, str], Callable[[], list[Case]]] = {
     ("no value", "payment"): lambda: [raw(None)],
     ("a number that is no number (NaN)", "payment"): lambda: [payment("nan", amount=float("nan"))],
     ("nested 33 levels deep", "payment"): lambda: [raw(deep())],
+    ("a name twice", "payment"): lambda: [raw(doubled())],
+    ("a name twice, deep in a field that nobody declared", "payment"): lambda: [
+        raw(replaced("deep-name", b'[{"a":1,"a":1}]'))
+    ],
+    ("an integer beyond 64 bits in a field that nobody declared", "payment"): lambda: [
+        raw(replaced("long", b"9223372036854775808"))
+    ],
+    ("half a surrogate pair in a field that nobody declared", "payment"): lambda: [raw(replaced("half", b'"\\ud83d"'))],
+    ("bytes that are not UTF-8 in a field that nobody declared", "payment"): lambda: [
+        raw(replaced("bytes", b'"\xff"'))
+    ],
     ("a value over 1 MiB", "payment"): lambda: [payment("huge", note="x" * (1 << 20))],
     ("an amount that is text", "payment"): lambda: [payment("text", amount="500")],
     ("an amount with a fraction", "payment"): lambda: [payment("half", amount=0.5)],

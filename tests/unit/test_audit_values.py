@@ -44,11 +44,13 @@ def test_murmur2_is_kafkas() -> None:
         b" " + encoded() + b"\n",
         encoded(event_id="x" * ((1 << 20) - len(encoded()) + 2)),  # exactly 1 MiB
         encoded(event_id="12345678901234567890"),
+        encoded(event_id=""),
+        encoded(occurred_at="2016-12-31T23:59:60Z"),
+        encoded(note=2**63 - 1, more=[-(2**63)]),
     ],
 )
 def test_good_transfers(value: bytes) -> None:
     assert values.transfer(value).currency == "EUR"
-    assert values.unsettled(value) is None
 
 
 @pytest.mark.parametrize(
@@ -73,11 +75,21 @@ def test_good_transfers(value: bytes) -> None:
         (encoded(amount=float("nan")), "NaN"),
         (encoded(note=float("inf")), "Infinity"),
         (encoded(currency=1), "currency is 1"),
+        (encoded()[:-1] + b', "amount": 5}', "'amount' is twice"),
+        (encoded()[:-1] + b', "a": [{"b": 1, "\\u0062": 1}]}', "'b' is twice"),
+        (encoded(note=2**63), "64 bits"),
+        (encoded(more=[{"deep": -(2**63) - 1}]), "64 bits"),
+        (encoded()[:-1] + b', "long": ' + b"1" * 5000 + b"}", "64 bits"),
+        (encoded()[:-1] + b', "far": 1e400}', "finite"),
+        (encoded(note="\ud800"), "surrogate"),
+        (encoded(**{"\ud800": 1}), "surrogate"),
+        (encoded(occurred_at="2026-01-01T01:00:00+01:00"), "no RFC 3339"),
+        (encoded(occurred_at="2026-01-01t00:00:00z"), "no RFC 3339"),
         (encoded(event_id="\ud800"), "surrogate"),
         (encoded(occurred_at="2026-01-01"), "no RFC 3339"),
         (encoded(occurred_at="2026-01-01T00:00:00"), "no RFC 3339"),
         (encoded(occurred_at="2026-02-30T00:00:00Z"), "no time"),
-        (encoded(occurred_at="2026-01-01T24:00:00Z"), "24:00"),
+        (encoded(occurred_at="2026-01-01T24:00:00Z"), "no RFC 3339"),
         (encoded(occurred_at="yesterday"), "no RFC 3339"),
         (encoded(occurred_at=1767225600), "occurred_at is 1767225600"),
         (encoded(event_id="x" * ((1 << 20) - len(encoded()) + 3)), "over 1 MiB"),
@@ -96,34 +108,15 @@ def nested(levels: int) -> bytes:
     return encoded()[:-1] + b', "deep": ' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        encoded(event_id=""),
-        encoded(occurred_at="2026-01-01T01:00:00+01:00"),
-        encoded(occurred_at="2026-01-01t00:00:00z"),
-        encoded(note=2**64),
-        encoded()[:-1] + b', "long": ' + b"1" * 5000 + b"}",
-        encoded(note="\ud800"),
-        encoded(occurred_at="2016-12-31T23:59:60Z"),
-        nested(33),
-    ],
-)
-def test_what_the_contract_leaves_open_is_readable_and_told(value: bytes) -> None:
-    assert values.transfer(value).amount == 5
-    assert values.unsettled(value)
-
-
 def test_depth_counts_levels_not_brackets() -> None:
-    assert values.unsettled(nested(32)) is None
+    assert values.transfer(nested(32)).amount == 5
     with pytest.raises(Malformed, match="nested"):
-        values.transfer(nested(34))
+        values.transfer(nested(33))
     assert values.transfer(encoded(note=[[], {}] * 50, text="[" * 100)).amount == 5
 
 
 def test_times_are_instants() -> None:
     assert values.microseconds("1970-01-01T00:00:01.5Z") == 1_500_000
-    assert values.microseconds("1970-01-01T01:00:00+01:00") == 0
     assert values.microseconds("1969-12-31T23:59:59.999999Z") == -1
     assert values.microseconds("2016-12-31T23:59:60Z") == values.microseconds("2016-12-31T23:59:59Z")
     assert values.microseconds("2026-01-01T00:00:00.1234567Z") == values.microseconds("2026-01-01T00:00:00.123456Z")
