@@ -219,7 +219,7 @@ def _place() -> Iterator[Place]:
     with fetching() as on_progress:
         jars.ensure(on_progress=on_progress)
     # Its JVM is that of Kafka's own start script, as programs meet it in service (ADR 0019).
-    kafka = Kafka(WORKPLACE / "kafka", port=0, heap_mib=1024, die_with_parent=True, never_fenced=True, long_lived=True)
+    kafka = Kafka(WORKPLACE / "kafka", port=0, heap_mib=1024, die_with_parent=True, long_lived=True)
     with kafka:
         yield Place(kafka.bootstrap)
     shutil.rmtree(WORKPLACE / "kafka", ignore_errors=True)

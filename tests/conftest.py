@@ -60,7 +60,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     if given := os.environ.get("TEST_BROKER"):
         yield Broker(given)
         return
-    cluster = Kafka(tmp_path_factory.mktemp("kafka"), port=0, die_with_parent=True, never_fenced=True)
+    cluster = Kafka(tmp_path_factory.mktemp("kafka"), port=0, die_with_parent=True)
     cluster.start()
     try:
         yield Broker(cluster.bootstrap)

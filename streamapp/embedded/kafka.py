@@ -22,12 +22,12 @@ from typing import Self
 
 import msgspec
 
-from streamapp.embedded import death, disk, jars, ports, process, wire
+from streamapp.embedded import comeback, death, disk, jars, ports, process, wire
 from streamapp.embedded.ports import HOST
 from streamapp.embedded.process import Process
 from streamapp.embedded.properties import (
-    NEVER_FENCED,
     Place,
+    controller_properties,
     jvm_flags,
     logging_configuration,
     overrides,
@@ -68,23 +68,39 @@ class Node:
         return self.place.port
 
     def start(self) -> None:
-        """Start the broker on its place; returns at once (see `Kafka.wait_until_ready`)."""
+        """Start the broker on its place; returns at once (see `Kafka.wait_until_ready`).
+
+        Save for a single one that was killed, whose controller runs alone before it (`comeback`). Raises what
+        `Kafka.start` raises then.
+        """
         if self.is_alive():
             return
         self.log.unlink(missing_ok=True)
         temporary = self.directory / "tmp"
         shutil.rmtree(temporary, ignore_errors=True)  # libraries that a killed JVM had unpacked
         temporary.mkdir()
-        has_run = (self.directory / "data" / "recovery-point-offset-checkpoint").exists()
-        added = overrides(comes_back=has_run)
-        self._child = process.start(
-            [*self._java(self._kafka.heap_mib), "kafka.Kafka", self.directory / "server.properties", *added],
+        data, started = self.directory / "data", self.directory / "started"
+        if len(self._kafka.nodes) == 1 and comeback.was_killed(data, started):
+            comeback.forget_broker(self.place, self._start_controller, self.last_words, START_TIMEOUT_S)
+        has_run = (data / "recovery-point-offset-checkpoint").exists()
+        started.touch()
+        self._child = self._start("server.properties", *overrides(comes_back=has_run))
+        self.process = Process.of(self._child.pid)
+
+    def _start(self, properties: str, *options: str, die_with_parent: bool = False) -> subprocess.Popen[bytes]:
+        return process.start(
+            [*self._java(self._kafka.heap_mib), "kafka.Kafka", self.directory / properties, *options],
             log=self.directory / "jvm.log",
             environment={},
-            die_with_parent=self._kafka.die_with_parent,
+            die_with_parent=die_with_parent or self._kafka.die_with_parent,
             keep_open=self._kafka.keep_open,
         )
-        self.process = Process.of(self._child.pid)
+
+    def _start_controller(self) -> subprocess.Popen[bytes]:
+        """The node's controller alone. It is in no record, so it ends with this process."""
+        text = controller_properties(self.place, self.directory / "data")
+        (self.directory / "controller.properties").write_text(text)
+        return self._start("controller.properties", die_with_parent=True)
 
     def configure(self, place: Place, places: list[Place]) -> None:
         """Write what the broker reads at its next start."""
@@ -92,8 +108,6 @@ class Node:
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "tmp").mkdir(exist_ok=True)
         text = server_properties(place, places, self.directory / "data")
-        if self._kafka.never_fenced:
-            text += NEVER_FENCED
         (self.directory / "server.properties").write_text(text)
         (self.directory / "log4j2.xml").write_text(logging_configuration(self.log))
 
@@ -161,8 +175,6 @@ class Kafka:
 
     `port` is the first node's: None looks for free ones from 9092 on, 0 takes any, another number must be free.
     `die_with_parent` ties the servers to this process, for tests; `keep_open` are file descriptors they inherit.
-    `never_fenced`: a machine that stands still for seconds costs nobody its leader, and a node that was killed cannot
-    come back for an hour.
     `long_lived`: the JVM's collector and compilers are those of Kafka's own start script: it starts more slowly, and is
     quicker and stands still less from some million records on.
     """
@@ -176,7 +188,6 @@ class Kafka:
         heap_mib: int = HEAP_MIB,
         die_with_parent: bool = False,
         keep_open: Sequence[int] = (),
-        never_fenced: bool = False,
         long_lived: bool = False,
         on_progress: jars.OnProgress | None = None,
     ) -> None:
@@ -186,7 +197,6 @@ class Kafka:
         self.heap_mib = heap_mib
         self.die_with_parent = die_with_parent
         self.keep_open = keep_open
-        self.never_fenced = never_fenced
         self.long_lived = long_lived
         self._jars: list[Path] = []
         self.cluster_id = ""

@@ -26,8 +26,10 @@ class Place(NamedTuple):
 _SWEEP = "transaction.abort.timed.out.transaction.cleanup.interval.ms"
 
 
-#: Added to the properties of a node that will not be killed and started again.
-NEVER_FENCED = "broker.session.timeout.ms=3600000\n"
+#: Milliseconds. A node that stands still for longer than its session is fenced by its controller. A single one has
+#: nobody to hand its partitions to, and what it aborts at that instant becomes visible (KAFKA-20734), so that its
+#: session is the longest there is, 24 days; a killed one comes back by another way (`comeback`).
+_SESSION, _SESSION_OF_THREE = 2_147_483_647, 6000
 
 _QUICKLY_STARTED = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 #: Of `kafka-server-start.sh` and `kafka-run-class.sh`, whose heap has 1 GiB.
@@ -74,9 +76,7 @@ def server_properties(place: Place, places: list[Place], log_dir: Path) -> str:
         _SWEEP: 1000,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 1000,
-        # A node that was killed may come back only when its old session is over. Alone it has nobody to hand its
-        # partitions to, so nothing is lost by a short one; among three a short pause must not move leaders.
-        "broker.session.timeout.ms": 6000 if len(places) > 1 else 3000,
+        "broker.session.timeout.ms": _SESSION_OF_THREE if len(places) > 1 else _SESSION,
         "broker.heartbeat.interval.ms": 500,
         "num.network.threads": 2,
         "num.io.threads": 4,
@@ -85,16 +85,34 @@ def server_properties(place: Place, places: list[Place], log_dir: Path) -> str:
         "log.cleaner.dedupe.buffer.size": 16 << 20,
         "log.segment.delete.delay.ms": 1000,
     }
+    return _text(settings)
+
+
+def controller_properties(place: Place, log_dir: Path) -> str:
+    """The properties file of a single node's controller without its broker."""
+    settings: dict[str, object] = {
+        "process.roles": "controller",
+        "node.id": place.node,
+        "controller.quorum.voters": f"{place.node}@{HOST}:{place.controller_port}",
+        "listeners": f"CONTROLLER://{HOST}:{place.controller_port}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": _escaped(log_dir),
+    }
+    return _text(settings)
+
+
+def _text(settings: dict[str, object]) -> str:
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
 def overrides(*, comes_back: bool) -> list[str]:
     """What a broker's command line adds to its properties.
 
-    One that comes back after a kill is fenced some seconds later, when its old session is over. A transaction that it
-    aborts of its own accord at that instant loses its markers, and what was aborted becomes visible with the next
-    commit of its producer (KAFKA-20734, seen on 4.3.1: 6 of 21 starts with a look every second, none of 6 with one
-    every ten). So it looks as late as Kafka's own default has it.
+    Where all three of a cluster were killed, each is fenced some seconds after it comes back, when its old session is
+    over. A transaction that it aborts of its own accord at that instant loses its markers, and what was aborted becomes
+    visible with the next commit of its producer (KAFKA-20734, seen on 4.3.1 with one node: 6 of 21 starts with a look
+    every second, none of 6 with one every ten). So it looks as late as Kafka's own default has it.
     """
     return ["--override", f"{_SWEEP}=10000"] if comes_back else []
 

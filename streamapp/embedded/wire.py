@@ -1,9 +1,9 @@
-"""The two questions that tell whether a broker works, asked in Kafka's own protocol over one socket.
+"""The questions that tell whether a broker works, asked in Kafka's own protocol over one socket, and one request.
 
 The embedded servers know no Kafka client, and need none: `DescribeCluster` v0 says who is in the cluster, and
 `FindCoordinator` v3 whether groups and transactions are served (asking makes a new cluster create the internal
-topics, so that the first real client does not find them missing). Field by field: the protocol guide in Kafka's
-documentation.
+topics, so that the first real client does not find them missing). `UnregisterBroker` v0 has a controller forget a
+broker. Field by field: the protocol guide in Kafka's documentation.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import socket
 import struct
 from typing import NamedTuple
 
-_FIND_COORDINATOR, _DESCRIBE_CLUSTER = 10, 60
+_FIND_COORDINATOR, _DESCRIBE_CLUSTER, _UNREGISTER_BROKER = 10, 60, 64
 _GROUP, _TRANSACTION = 0, 1
 _LARGEST_ANSWER = 1 << 20
+#: The error of a controller that does not know the broker.
+_NOT_REGISTERED = 102
 
 
 class NotReady(Exception):
@@ -41,6 +43,16 @@ def serves_coordinators(host: str, port: int, timeout_s: float = 5.0) -> bool:
         if answer.int16() != 0:
             return False
     return True
+
+
+def unregister(host: str, controller_port: int, node: int, timeout_s: float = 10.0) -> None:
+    """Have the controller forget the broker `node`; it may have done so before. Raises `NotReady`."""
+    body = struct.pack(">i", node) + b"\x00"
+    answer = _Reader(_ask(host, controller_port, _UNREGISTER_BROKER, 0, body, timeout_s))
+    answer.skip(4)  # throttle time
+    error = answer.int16()
+    if error not in (0, _NOT_REGISTERED):
+        raise NotReady(answer.string() or f"Kafka's error {error}")
 
 
 def decode_cluster(body: bytes) -> Cluster:

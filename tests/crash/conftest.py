@@ -23,7 +23,7 @@ class Place(NamedTuple):
 @pytest.fixture(scope="package")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     directory = tmp_path_factory.mktemp("crash")
-    kafka = Kafka(directory / "kafka", port=0, die_with_parent=True, never_fenced=True)
+    kafka = Kafka(directory / "kafka", port=0, die_with_parent=True)
     kafka.start()
     cluster = Cluster(kafka.bootstrap)
     try:

@@ -7,11 +7,18 @@ stood still. A test run then lost a process without a word.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-_ANSWER_S = 25.0
+_ANSWER_S = 60.0
+#: What a coordinator answers that has just moved, or whose broker has just come back.
+_PASSING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+}
 
 
 class GroupOffsets:
@@ -26,10 +33,17 @@ class GroupOffsets:
     def committed(self, topics: Iterable[str], partitions: int) -> dict[tuple[str, int], int]:
         """By topic and partition; 0 where there is none yet."""
         places = [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
-        found = self._consumer.committed(places, timeout=_ANSWER_S)
-        if wrong := [at for at in found if at.error is not None]:
-            raise KafkaException(wrong[0].error)
-        return {(at.topic, at.partition): max(0, at.offset) for at in found}
+        give_up = time.monotonic() + _ANSWER_S
+        while True:
+            try:
+                found = self._consumer.committed(places, timeout=_ANSWER_S)
+                if wrong := [at for at in found if at.error is not None]:
+                    raise KafkaException(wrong[0].error)
+                return {(at.topic, at.partition): max(0, at.offset) for at in found}
+            except KafkaException as exc:
+                if exc.args[0].code() not in _PASSING or time.monotonic() > give_up:
+                    raise
+            time.sleep(0.05)
 
     def close(self) -> None:
         """Give its connection back."""

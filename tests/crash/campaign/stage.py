@@ -44,7 +44,7 @@ def stage(name: str, total: int) -> Iterator[Stage]:
     console = Console(stderr=True)
     directory = Path(tempfile.mkdtemp(prefix=f"{name}-"))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    kafka = Kafka(directory / "kafka", port=0, die_with_parent=True, never_fenced=True)
+    kafka = Kafka(directory / "kafka", port=0, die_with_parent=True)
     kafka.start()
     cluster = Cluster(kafka.bootstrap)
     try:
