@@ -24,6 +24,7 @@ from aiokafka.protocol.offset import OffsetRequest
 
 from streamapp.eos import wire
 from streamapp.eos.cluster import NoAnswer
+from streamapp.eos.diagnosis import found_at, mismatch
 from streamapp.eos.protocol import (
     Code,
     EndTxn,
@@ -119,24 +120,59 @@ async def connect(
     except BaseException:
         await client.close()
         raise
+    if unreachable := await _unreachable(client, options):
+        await client.close()
+        raise Unavailable(
+            f"Kafka at {bootstrap} answers, and no broker can be reached where it says it is: {unreachable}. Nothing "
+            "was started. Set advertised.listeners of the brokers to addresses that this machine resolves and reaches."
+        )
     return KafkaCluster(client)
+
+
+async def _unreachable(client: Any, options: dict[str, Any]) -> str:
+    """Which broker cannot be reached under its advertised address, and why; nothing where one can be."""
+    brokers = client.cluster.brokers()
+    for broker in brokers:
+        if await client.ready(broker.nodeId):
+            return ""
+    return "; ".join([f"node {it.nodeId} at {await _reason(it.host, it.port, options)}" for it in brokers])
+
+
+async def _reason(host: str, port: int, options: dict[str, Any]) -> str:
+    try:
+        (await create_conn(host, port, **options)).close()
+    except (OSError, aiokafka.errors.KafkaError) as exc:
+        return f"{host}:{port} ({str(exc) or type(exc).__name__})"
+    return f"{host}:{port}"
 
 
 async def _refusal(client: Any, bootstrap: str, options: dict[str, Any]) -> ConfigurationError:
     """Why nobody answered: aiokafka's bootstrap only logs it, so one more connection is tried for the reason."""
     reason = "no address given"
     for host, port, _ in client.hosts:
+        protocol, mechanism = options.get("security_protocol", "PLAINTEXT"), options.get("sasl_mechanism")
+        if wrong := mismatch(f"{host}:{port}", await found_at(host, port), protocol, mechanism):
+            return ConfigurationError(wrong)
         try:
             connection = await create_conn(host, port, **options)
         except _REFUSED as exc:
             return ConfigurationError(
                 f"{host}:{port} refused the credentials: {exc}. Check SECURITY_PROTOCOL and the SASL_ settings."
             )
+        except ssl.SSLCertVerificationError as exc:
+            return ConfigurationError(
+                f"The certificate of {host}:{port} is not trusted: {exc.verify_message}. Nothing was started. Set "
+                "STREAMAPP_SSL_CAFILE to the authority that signed it, and STREAMAPP_BROKER to a name that it is for."
+            )
         except (OSError, aiokafka.errors.KafkaError) as exc:
-            reason = f"{host}:{port}: {exc or type(exc).__name__}"
+            reason = f"{host}:{port}: {str(exc) or type(exc).__name__}"
         else:
+            reason = f"{host}:{port}: it took the connection and answered nothing"
             connection.close()
-    return Unavailable(f"No broker of {bootstrap} answered ({reason}). Nothing was started; is Kafka up?")
+    return Unavailable(
+        f"No broker of {bootstrap} answered ({reason}). Nothing was started. Start Kafka, or set STREAMAPP_BROKER to "
+        "where it is."
+    )
 
 
 class KafkaCluster:
@@ -276,7 +312,9 @@ class KafkaCluster:
         except LOST as exc:
             # What was learnt through a broken connection may be out of date: coordinators move when a node dies.
             self._forget_node(node)
-            raise NoAnswer(f"{type(request).__name__} to node {node}: {exc or type(exc).__name__}") from exc
+            known = self._client.cluster.broker_metadata(node)
+            where = f"node {node}" if known is None else f"node {node} ({known.host}:{known.port})"
+            raise NoAnswer(f"{type(request).__name__} to {where}: {exc or type(exc).__name__}") from exc
         except (aiokafka.errors.IncompatibleBrokerVersion, NotImplementedError) as exc:
             raise ConfigurationError(
                 f"Node {node} does not speak the version of {type(request).__name__} that transaction protocol v2 "
