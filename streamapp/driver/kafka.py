@@ -30,11 +30,12 @@ from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.driver.environment import Listener, WantedTopics
 from streamapp.driver.raw_batch import read_batch
 from streamapp.driver.record import Batches, Chunk, Record, Unpacked
+from streamapp.driver.refusals import explained, may_not_read, not_created
 from streamapp.driver.spacing import pause_s
 from streamapp.driver.state_directory import State, opened_state
 from streamapp.eos.connections import LOST, KafkaCluster, connect, security_options
 from streamapp.eos.protocol import Membership
-from streamapp.errors import StreamAppError, Unavailable
+from streamapp.errors import ConfigurationError, StreamAppError, Unavailable
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
@@ -149,7 +150,7 @@ async def _create(admin: Any, missing: Collection[Any]) -> None:
         if error in _NOT_YET:
             raise Unavailable(reason)
         if error not in (aiokafka.errors.NoError, aiokafka.errors.TopicAlreadyExistsError):
-            raise error(reason)
+            raise ConfigurationError(not_created(reason, error))
 
 
 class KafkaMember:
@@ -249,10 +250,7 @@ class KafkaMember:
         return False
 
     def _ended(self, exc: BaseException) -> ConsumerEnded:
-        return ConsumerEnded(
-            f"The consumer of group {self._group} ended: {type(exc).__name__}: {exc}. What was committed is kept, and "
-            "what was not runs again. Mend what it names and start the worker again."
-        )
+        return ConsumerEnded(explained(self._group, exc))
 
     def seek(self, partition: Partition, offset: int) -> None:
         self._consumer.seek(TopicPartition(*partition), offset)
@@ -354,9 +352,12 @@ class KafkaFetches:
         self._consumer = consumer
 
     async def fetch(self, record_limit: int) -> Mapping[Any, list[Record]]:
-        fetched: Mapping[Any, list[Record]] = await self._consumer.getmany(
-            timeout_ms=_CHANGELOG_WAIT_MS, max_records=record_limit
-        )
+        try:
+            fetched: Mapping[Any, list[Record]] = await self._consumer.getmany(
+                timeout_ms=_CHANGELOG_WAIT_MS, max_records=record_limit
+            )
+        except aiokafka.errors.TopicAuthorizationFailedError as exc:
+            raise ConfigurationError(may_not_read(exc)) from exc
         return fetched
 
     async def position(self, partition: Partition) -> int:

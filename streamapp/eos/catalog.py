@@ -63,5 +63,6 @@ def _refuse(found: TopicDescription) -> None:
         raise RecordError(f"{found.name!r} is no name Kafka allows for a topic.", kind="UnknownTopic")
     if found.error != Code.NONE and remedy(found.error) not in REPEATED:
         raise ConfigurationError(
-            f"Topic {found.name} cannot be described: {named(found.error)}. Allow Describe and DescribeConfigs."
+            f"Topic {found.name} cannot be described: {named(found.error)}. Nothing is committed. "
+            "Allow this user Read or Write and DescribeConfigs on it: docs/permissions.md has the list."
         )

@@ -21,7 +21,7 @@ from streamapp.eos.protocol import (
     Membership,
     TxnOffsetCommit,
 )
-from streamapp.eos.remedies import REPEATED, Remedy, UnexpectedCode, named, remedy, worst
+from streamapp.eos.remedies import REPEATED, Remedy, UnexpectedCode, change, named, remedy, worst
 from streamapp.eos.transaction import Event, State, Transaction
 from streamapp.errors import ConfigurationError, Fenced, InstanceFenced, TransactionAborted
 from streamapp.types import Partition
@@ -107,7 +107,7 @@ class Coordinator:
             case Remedy.UNSEATED:
                 raise Fenced(f"{what}: {named(code)}. The partitions have a new owner; what was open is dropped.")
             case Remedy.CONFIGURE:
-                raise ConfigurationError(f"{what}: {named(code)}. Nothing is committed; mend it and start again.")
+                raise ConfigurationError(f"{what}: {named(code)}. Nothing is committed. {change(code)}")
         raise UnexpectedCode(f"{what}: {named(code)}, which has no meaning here. Nothing is committed.")
 
     def patience(self, what: str) -> Patience:
@@ -126,16 +126,13 @@ class Coordinator:
                 raise InstanceFenced(_newer(self.transactional_id, answer.error))
             case _:
                 raise ConfigurationError(
-                    f"The transaction coordinator refused {self.transactional_id}: {named(answer.error)}. Check the "
-                    "rights on the transactional id and that TRANSACTION_TIMEOUT is not above the brokers' "
-                    "transaction.max.timeout.ms."
+                    f"The transaction coordinator refused {self.transactional_id}: {named(answer.error)}. Nothing is "
+                    f"committed. {change(answer.error)}"
                 )
 
     async def _not_ended(self, code: int, committed: bool) -> None:
         if remedy(code) is Remedy.CONFIGURE:
-            raise ConfigurationError(
-                f"The coordinator refused to end the transaction: {named(code)}. Stop and mend it."
-            )
+            raise ConfigurationError(f"The coordinator refused to end the transaction: {named(code)}. {change(code)}")
         await self.ask()
         if not committed:
             return

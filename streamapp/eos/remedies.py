@@ -141,6 +141,23 @@ def remedy(code: int) -> Remedy:
     return found
 
 
+#: What to change for codes whose remedy is CONFIGURE.
+_CHANGES: dict[int, str] = {
+    Code.TOPIC_AUTHORIZATION_FAILED: "Allow this user Write on every topic it writes, and Read on those it reads: "
+    "docs/permissions.md has the list.",
+    Code.GROUP_AUTHORIZATION_FAILED: "Allow this user Read on its group: docs/permissions.md has the list.",
+    Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "Allow this user Write on the transactional ids that begin with "
+    "STREAMAPP_ID and '-': docs/permissions.md has the list.",
+    Code.INVALID_TRANSACTION_TIMEOUT: "Set STREAMAPP_TRANSACTION_TIMEOUT to at most the brokers' "
+    "transaction.max.timeout.ms.",
+}
+
+
+def change(code: int) -> str:
+    """What a person does about a code whose remedy is CONFIGURE: one sentence."""
+    return _CHANGES.get(code, "Mend it and start again.")
+
+
 def worst(codes: Iterable[int]) -> int:
     """The code that decides about all of them; `Code.NONE` when there is none."""
     return min(codes, key=lambda code: _GRAVITY.index(remedy(code)), default=Code.NONE)
