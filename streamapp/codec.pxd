@@ -5,8 +5,8 @@ cdef long MAX_RECORD_BYTES
 
 
 cdef class Decoder:
-    cdef object _decode, _declared, _more
-    cdef long _marks
+    cdef object _decode, _declared, _more, _names
+    cdef long _easy_bytes, _marks
 
     @cython.locals(more=cython.long)
     cpdef decode(self, bytes value)

@@ -11,6 +11,7 @@ import msgspec
 
 from streamapp.clock import instant
 from streamapp.errors import RecordError
+from streamapp.records import NAME_BYTES_MAX
 from streamapp.strict import Plain, judge, too_deep
 from streamapp.topics import MAX_RECORD_BYTES
 
@@ -28,7 +29,7 @@ _LOOPED_BYTES = 0 if __file__.endswith(".py") else 512
 class Decoder:
     """Decodes one type of record, and judges the whole of what it is given (`strict.py`)."""
 
-    __slots__ = ("_declared", "_decode", "_marks", "_more")
+    __slots__ = ("_declared", "_decode", "_easy_bytes", "_marks", "_more", "_names")
 
     def __init__(self, record_type: Any) -> None:
         self._decode = msgspec.json.Decoder(record_type).decode
@@ -36,6 +37,9 @@ class Decoder:
         self._declared = plain.declared
         self._marks = plain.marks
         self._more = plain.more if plain.varying else None
+        self._names: tuple[str, ...] = getattr(record_type, "NAMES", ())
+        #: In so few bytes no name can be too long.
+        self._easy_bytes = NAME_BYTES_MAX if self._names else MAX_RECORD_BYTES
 
     def decode(self, value: bytes | None) -> Any:
         """See `Codec.decode`."""
@@ -48,6 +52,8 @@ class Decoder:
         more = quotation_marks(value) - self._marks
         if self._marks < 0 or more != (0 if self._more is None else self._more(record)):
             judge(value, self._declared)
+        if len(value) > self._easy_bytes:
+            bound_names(record, self._names)
         return record
 
     def load(self, value: bytes) -> Any:
@@ -114,6 +120,14 @@ class Codec(Generic[R]):
                     f"{AHEAD_MAX_S:,.0f} s are allowed",
                     kind="TooFarAhead",
                 )
+
+
+def bound_names(record: Any, names: tuple[str, ...]) -> None:
+    """Raise `RecordError` where one of these fields has more than `NAME_BYTES_MAX` bytes."""
+    for name in names:
+        size = len(getattr(record, name).encode())
+        if size > NAME_BYTES_MAX:
+            raise RecordError(f"{name} has {size:,} bytes; {NAME_BYTES_MAX:,} are allowed", kind="InvalidRecord")
 
 
 def quotation_marks(value: bytes) -> int:

@@ -1,11 +1,13 @@
 """The records of the contract: what the topics carry, typed and validated where they are decoded.
 
-A struct's `KEY` names the field whose text is the record's key. Unknown fields are ignored, so that a newer
-sender does not break an older reader; everything that is declared is checked strictly.
+A struct's `KEY` names the field whose text is the record's key, `NAMES` the fields with a bound in bytes. Unknown
+fields are ignored, so that a newer sender does not break an older reader; what is declared is checked strictly.
 """
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Annotated, ClassVar, Literal, Protocol
 
 import msgspec
@@ -18,10 +20,29 @@ Amount = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 #: An amount that is owed: at least one minor unit.
 Price = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
+#: Bytes of UTF-8 in an id or a name that somebody else chose; what it leads to then fits every topic (ADR 0026).
+NAME_BYTES_MAX = 16 << 10
+
+#: An id or a name. Decoders look at its bytes (`NAMES`) where the record has more; a schema counts characters.
+Name = Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": NAME_BYTES_MAX})]
+
+#: Three letters A-Z.
+Currency = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[A-Z]{3}$"})]
+
 #: RFC 3339, UTC, `Z`.
 Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
 Leg = Literal["debit", "credit"]
+
+
+@lru_cache(maxsize=1024)
+def check_currency(text: str) -> None:
+    """Raise `ValueError` unless it is three letters A-Z."""
+    if not _CURRENCY.fullmatch(text):
+        raise ValueError(f"the currency {text[:20]!r} is not three letters A-Z, such as EUR")
+
+
+_CURRENCY = re.compile("[A-Z]{3}")
 
 
 class Record(Protocol):
@@ -40,18 +61,36 @@ class Event(msgspec.Struct, frozen=True):
         parse_rfc3339(self.occurred_at)
 
 
-class Transfer(Event, frozen=True):
+class Request(msgspec.Struct, frozen=True):
+    """An event that somebody else sends: its ids and names have bounds, so that whatever it leads to can be written."""
+
+    event_id: Name
+    occurred_at: Time
+
+    def __post_init__(self) -> None:
+        parse_rfc3339(self.occurred_at)
+
+
+class Transfer(Request, frozen=True):
     """A wish to move money from one account to another."""
 
     KEY: ClassVar[str] = "from_account"
-    from_account: str
-    to_account: str
+    NAMES: ClassVar[tuple[str, ...]] = ("event_id", "from_account", "to_account")
+    from_account: Name
+    to_account: Name
     amount: Amount
-    currency: str
+    currency: Currency
+
+    def __post_init__(self) -> None:
+        parse_rfc3339(self.occurred_at)
+        check_currency(self.currency)
 
 
-class BalanceEntry(Event, frozen=True):
-    """One leg of a posted transfer; a debit's amount is below zero."""
+class BalanceEntry(Event, frozen=True, omit_defaults=True):
+    """One leg of a posted transfer; a debit's amount is below zero. Without bounds: what was posted is applied.
+
+    `posting` is the transfer's place, `<partition>-<offset>`; None in legs from before there were postings.
+    """
 
     KEY: ClassVar[str] = "account"
     transfer_id: str
@@ -60,6 +99,7 @@ class BalanceEntry(Event, frozen=True):
     counterparty: str
     amount: Amount
     currency: str
+    posting: str | None = None
 
 
 class AccountBalance(msgspec.Struct, frozen=True):
@@ -91,16 +131,21 @@ class TransferRejected(Event, frozen=True):
     entries: int
 
 
-class Payment(Event, frozen=True):
+class Payment(Request, frozen=True):
     """A wish to pay for an order at a merchant."""
 
     KEY: ClassVar[str] = "merchant_id"
+    NAMES: ClassVar[tuple[str, ...]] = ("event_id", "order_id", "customer_id", "merchant_id")
     event_type: Literal["PAYMENT_REQUESTED"]
-    order_id: str
-    customer_id: str
-    merchant_id: str
+    order_id: Name
+    customer_id: Name
+    merchant_id: Name
     amount: Amount
-    currency: str
+    currency: Currency
+
+    def __post_init__(self) -> None:
+        parse_rfc3339(self.occurred_at)
+        check_currency(self.currency)
 
 
 class PaymentResult(Event, frozen=True):
@@ -154,13 +199,14 @@ class PaymentTotal(msgspec.Struct, frozen=True):
     final: bool
 
 
-class AdClick(Event, frozen=True):
+class AdClick(Request, frozen=True):
     """A click on an ad: the advertiser owes the publisher `cpc`, minor units and positive."""
 
     KEY: ClassVar[str] = "advertiser_id"
-    ad_id: str
-    advertiser_id: str
-    publisher_id: str
+    NAMES: ClassVar[tuple[str, ...]] = ("event_id", "ad_id", "advertiser_id", "publisher_id")
+    ad_id: Name
+    advertiser_id: Name
+    publisher_id: Name
     cpc: Price
 
 

@@ -6,6 +6,8 @@ the credited account may live in another partition, so its leg travels through `
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from faust.types import StreamT
 
 from agents.transfers import rules
@@ -31,18 +33,20 @@ async def post_transfers(stream: StreamT[Transfer]) -> None:
             rejection = rules.rejection_of(transfer, result, source)
             await rejected_topic.send(key=rejection.from_account, value=rejection)
             continue
-        debit, credit = rules.debit_of(transfer), rules.credit_of(transfer)
+        posting = cast(Any, stream.current_event).place
+        debit, credit = rules.debit_of(transfer, posting), rules.credit_of(transfer, posting)
         await apply(debit)
         await entries_topic.send(key=debit.account, value=debit)
         await entries_topic.send(key=credit.account, value=credit)
 
 
-# Two senders may use one event id: their credits then have the same key and id, and only the counterparty differs.
+# An id may come again: from another sender, or from the same one when the inbox of transfers has forgotten it. Each
+# posting has a debit, so each has its credit. Legs from before there were postings are known by their counterparty.
 @app.agent(entries_topic)
 @inbox(
     aggregate_type="ACCOUNT",
     event_type="BALANCE_CREDIT",
-    event_id=("event_id", "counterparty"),
+    event_id=("event_id", "counterparty", "posting"),
     aggregate_id="account",
 )
 async def apply_credits(stream: StreamT[BalanceEntry]) -> None:

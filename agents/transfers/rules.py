@@ -40,17 +40,17 @@ def balance_of(account: AccountBalance | None, currency: str) -> int:
     return 0 if account is None else account.balances.get(currency, 0)
 
 
-def debit_of(transfer: Transfer) -> BalanceEntry:
-    """The leg that takes the amount from the sender."""
-    return _entry(transfer, "debit", transfer.from_account, transfer.to_account, -transfer.amount)
+def debit_of(transfer: Transfer, posting: str) -> BalanceEntry:
+    """The leg that takes the amount from the sender; `posting` is the transfer's place, `<partition>-<offset>`."""
+    return _entry(transfer, posting, "debit", transfer.from_account, transfer.to_account, -transfer.amount)
 
 
-def credit_of(transfer: Transfer) -> BalanceEntry:
-    """The leg that gives the amount to the receiver."""
-    return _entry(transfer, "credit", transfer.to_account, transfer.from_account, transfer.amount)
+def credit_of(transfer: Transfer, posting: str) -> BalanceEntry:
+    """The leg that gives the amount to the receiver; `posting` as of the debit."""
+    return _entry(transfer, posting, "credit", transfer.to_account, transfer.from_account, transfer.amount)
 
 
-def _entry(transfer: Transfer, leg: Leg, account: str, counterparty: str, amount: int) -> BalanceEntry:
+def _entry(transfer: Transfer, posting: str, leg: Leg, account: str, counterparty: str, amount: int) -> BalanceEntry:
     return BalanceEntry(
         event_id=f"{transfer.event_id}:{leg}",
         occurred_at=transfer.occurred_at,
@@ -60,6 +60,7 @@ def _entry(transfer: Transfer, leg: Leg, account: str, counterparty: str, amount
         counterparty=counterparty,
         amount=amount,
         currency=transfer.currency,
+        posting=posting,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from streamapp.audit import values
 from streamapp.audit.partitioner import murmur2
-from streamapp.audit.record import NOWHERE, Topics, place
+from streamapp.audit.record import NOWHERE, Topics, place, unpacked
 
 #: The three effects a transfer can have; each is a slot of the unit that holds its position.
 Effect: TypeAlias = Literal["refused", "debit", "credit"]
@@ -74,6 +74,12 @@ class Unit:
     def posted(self) -> bool:
         """Whether any leg of it was found."""
         return self.debit != NOWHERE or self.credit != NOWHERE
+
+    @property
+    def posting(self) -> str:
+        """What its legs say which transfer they are of, where ids are not enough."""
+        partition, offset = unpacked(self.at)
+        return f"{partition}-{offset}"
 
     def missing(self, debit: bool, credit: bool) -> int:
         """The amount that is not there yet if the debit, the credit or both are not."""
@@ -148,13 +154,19 @@ class Books:
         """The youngest unit with that event id and sender."""
         return next((unit for unit in reversed(self.of(event_id)) if unit.sender.name == sender), None)
 
-    def claim(self, effect: Effect, transfer_id: str, owner: str, other: str, amount: int) -> Unit | None:
+    def claim(
+        self, effect: Effect, transfer_id: str, owner: str, other: str, amount: int, posting: str | None = None
+    ) -> Unit | None:
         """The unit this effect belongs to and that has none of its kind yet; None if there is none.
 
-        `owner` is the account of the effect, `other` the other side. Where several units share the id, the one
-        that fits best: same owner before same other side and amount, before not rejected, before older.
+        `owner` is the account of the effect, `other` the other side. Where several units share the id, the one of the
+        `posting`, else the one that fits best: same owner before same other side and amount, before not rejected,
+        before older.
         """
-        units = [unit for unit in self.of(transfer_id) if getattr(unit, effect) == NOWHERE]
+        units = self.of(transfer_id)
+        if posting is not None:
+            units = [unit for unit in units if unit.posting == posting] or units
+        units = [unit for unit in units if getattr(unit, effect) == NOWHERE]
         if len(units) < 2:
             return units[0] if units else None
 

@@ -100,8 +100,8 @@ class Total(NamedTuple):
 _Typed = TypeVar("_Typed", Payment, Result, Delivery, Status)
 
 _PAYMENT = Shape(
-    event_id=str, event_type=str, order_id=str, customer_id=str, merchant_id=str, amount=int, currency=str,
-    occurred_at=str,
+    names=("event_id", "order_id", "customer_id", "merchant_id"), bounded_currency=True, event_id=str, event_type=str,
+    order_id=str, customer_id=str, merchant_id=str, amount=int, currency=str, occurred_at=str,
 )  # fmt: skip
 _RESULT = Shape(
     nullable="reason", event_id=str, event_type=str, order_id=str, customer_id=str, merchant_id=str, amount=int,
@@ -109,7 +109,10 @@ _RESULT = Shape(
 )  # fmt: skip
 _DELIVERY = Shape(event_id=str, event_type=str, order_id=str, customer_id=str, occurred_at=str)
 _STATUS = Shape(event_id=str, event_type=str, order_id=str, occurred_at=str)
-_CLICK = Shape(event_id=str, ad_id=str, advertiser_id=str, publisher_id=str, cpc=int, occurred_at=str)
+_CLICK = Shape(
+    names=("event_id", "ad_id", "advertiser_id", "publisher_id"), event_id=str, ad_id=str, advertiser_id=str,
+    publisher_id=str, cpc=int, occurred_at=str,
+)  # fmt: skip
 _CHARGE = Shape(event_id=str, advertiser_id=str, ad_id=str, amount=int, occurred_at=str)
 _REVENUE = Shape(event_id=str, publisher_id=str, ad_id=str, amount=int, occurred_at=str)
 _TOTALS = {

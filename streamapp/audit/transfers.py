@@ -95,7 +95,9 @@ class Transfers:
         account, debit = self._books.account(fields.account), fields.leg == "debit"
         effect: Effect = "debit" if debit else "credit"
         amount = -fields.amount if debit else fields.amount
-        unit = self._books.claim(effect, fields.transfer_id, fields.account, fields.counterparty, amount)
+        unit = self._books.claim(
+            effect, fields.transfer_id, fields.account, fields.counterparty, amount, fields.posting
+        )
         if self._placed(record, account, record.timestamp_ms if unit is None else unit.timestamp_ms):
             self._dead_legs.forbid(record, letters)
         if unit is None:
@@ -107,7 +109,7 @@ class Transfers:
             self._follow_debit(unit)
         else:
             unit.credit = at
-        expected = _leg_of(unit, debit=debit)
+        expected = _leg_of(unit, debit=debit, names_posting=fields.posting is not None)
         if fields != expected:
             self._changed("legs", unit, record, fields, expected, values.Leg._fields)
 
@@ -253,16 +255,17 @@ class Transfers:
         yield "money", min(posted, 1)
 
 
-def _leg_of(unit: Unit, *, debit: bool) -> values.Leg:
-    """The leg the contract wants."""
+def _leg_of(unit: Unit, *, debit: bool, names_posting: bool) -> values.Leg:
+    """The leg the contract wants; one from before there were postings names none."""
     leg, mine, theirs, amount = (
         ("debit", unit.sender, unit.receiver, -unit.amount)
         if debit
         else ("credit", unit.receiver, unit.sender, unit.amount)
     )
     return values.Leg(
-        f"{unit.event_id}:{leg}", unit.event_id, leg, mine.name, theirs.name, amount, unit.currency, unit.occurred_us
-    )
+        f"{unit.event_id}:{leg}", unit.event_id, unit.posting if names_posting else None, leg, mine.name, theirs.name,
+        amount, unit.currency, unit.occurred_us,
+    )  # fmt: skip
 
 
 _REFUSAL_NAMES = ("event_id", "transfer_id", "from_account", "to_account", "amount", "currency", "occurred_us")

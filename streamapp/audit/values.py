@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 MAX_VALUE_BYTES = 1 << 20
 MAX_DEPTH = 32
+#: Bytes of an id or a name that a sender chose.
+MAX_NAME_BYTES = 1 << 14
 #: How far `occurred_at` may be ahead of the append time.
 MAX_AHEAD_US = 3_600_000_000
 
@@ -43,10 +45,11 @@ class Transfer(NamedTuple):
 
 
 class Leg(NamedTuple):
-    """The declared fields of a record of `balances`."""
+    """The declared fields of a record of `balances`; `posting` is None in those from before there were postings."""
 
     event_id: str
     transfer_id: str
+    posting: str | None
     leg: str
     account: str
     counterparty: str
@@ -111,24 +114,35 @@ _LONG_INTEGER = re.compile(r"\d{4000}")
 class Shape:
     """Declared fields in their order, with their types; the last one is the time. `nullable`: may be null instead.
 
-    `unbounded`: an integer that is a sum, and may have more than 64 bits.
+    `optional`: may be missing, which is null. `unbounded`: an integer that is a sum, and may have more than 64 bits.
+    `names`: ids and names that a sender chose, and `currency`: what the contract bounds.
     """
 
-    def __init__(self, *, nullable: str = "", unbounded: str = "", **fields: type) -> None:
+    def __init__(
+        self, *, nullable: str = "", optional: bool = False, unbounded: str = "", names: tuple[str, ...] = (),
+        bounded_currency: bool = False, **fields: type,
+    ) -> None:  # fmt: skip
         self.fields = fields
         self.pick = operator.itemgetter(*fields)
         self.types = tuple(fields.values())
         self.nullable = nullable
+        self.optional = optional
+        self.names = names
+        self.bounded_currency = bounded_currency
         #: Where the integers are that must fit 64 bits.
         self.bounded = [at for at, (name, kind) in enumerate(fields.items()) if kind is int and name != unbounded]
         #: The types of a record whose nullable field is null.
         self.null_types = tuple(type(None) if name == nullable else kind for name, kind in fields.items())
 
 
-_TRANSFER = Shape(event_id=str, from_account=str, to_account=str, amount=int, currency=str, occurred_at=str)
+_TRANSFER = Shape(
+    names=("event_id", "from_account", "to_account"), bounded_currency=True, event_id=str, from_account=str,
+    to_account=str, amount=int, currency=str, occurred_at=str,
+)  # fmt: skip
 _LEG = Shape(
-    event_id=str, transfer_id=str, leg=str, account=str, counterparty=str, amount=int, currency=str, occurred_at=str
-)
+    nullable="posting", optional=True, event_id=str, transfer_id=str, posting=str, leg=str, account=str,
+    counterparty=str, amount=int, currency=str, occurred_at=str,
+)  # fmt: skip
 _UPSERT = Shape(account=str, balances=dict, entries=int, transfer_id=str, leg=str, updated_at=str)
 _REFUSAL = Shape(
     event_id=str, transfer_id=str, reason=str, from_account=str, to_account=str, amount=int, currency=str, balance=int,
@@ -171,6 +185,8 @@ def fields_of(value: bytes | None, shape: Shape) -> tuple[Any, ...]:
     Raises `Malformed`.
     """
     document = _document(value)
+    if shape.optional:
+        document.setdefault(shape.nullable, None)
     try:
         found: tuple[Any, ...] = shape.pick(document)
     except KeyError as exc:
@@ -181,6 +197,10 @@ def fields_of(value: bytes | None, shape: Shape) -> tuple[Any, ...]:
     for at in shape.bounded:
         if not _SMALLEST <= found[at] <= _LARGEST:
             raise Malformed(f"{_short(found[at])} does not fit 64 bits")
+    if value is not None and len(value) > MAX_NAME_BYTES:
+        _judge_names(document, shape.names)
+    if shape.bounded_currency and not _CURRENCY.fullmatch(document["currency"]):
+        raise Malformed(f"the currency {_short(document['currency'])} is not three letters A-Z")
     if len(document) > len(types):
         _judge_undeclared([field for name, field in document.items() if name not in shape.fields])
     return *found[:-1], microseconds(found[-1])
@@ -220,6 +240,15 @@ def _document(value: bytes | None) -> dict[str, Any]:
 
 #: It can be escaped in JSON, but is no UTF-8 and could never be a key.
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+
+
+_CURRENCY = re.compile("[A-Z][A-Z][A-Z]")
+
+
+def _judge_names(document: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if (size := len(document[name].encode())) > MAX_NAME_BYTES:
+            raise Malformed(f"{name} has {size:,} bytes, more than 16 KiB")
 
 
 def _judge_undeclared(fields: list[Any]) -> None:

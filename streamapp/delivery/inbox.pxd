@@ -7,7 +7,7 @@ cpdef bytes mark_key(agent, bytes key, tuple event_id)
 
 cdef class Fields:
     cdef public tuple event_id
-    cdef public object content
+    cdef public object content, optional
     cdef object _of_objects, _of_mappings
     cdef bint _has_one
     cdef dict _readers

@@ -122,12 +122,13 @@ class Fields:
     """Reads event id and content of values: structs, Faust records, dataclasses and parsed JSON objects.
 
     `event_id` may name several fields, which together are the id. `content` None: all declared fields, or the whole
-    object where nothing is declared.
+    object where nothing is declared. `optional`: fields of the id that are no part of it where they are None.
     """
 
     def __init__(self, event_id: str | tuple[str, ...], content: tuple[str, ...] | None = None) -> None:
         self.event_id = (event_id,) if isinstance(event_id, str) else tuple(event_id)
         self.content = content
+        self.optional: frozenset[str] = frozenset()
         if not self.event_id:
             raise ConfigurationError("inbox: event_id must name at least one field.")
         self._has_one = len(self.event_id) == 1
@@ -166,7 +167,13 @@ class Fields:
         except (AttributeError, KeyError, TypeError):
             found = (None,)
         if None in found:
-            raise RecordError(f"the record has no event id: {' and '.join(self.event_id)}", kind="InvalidRecord")
+            found = tuple(
+                part
+                for name, part in zip(self.event_id, found, strict=False)
+                if part is not None or name not in self.optional
+            )
+            if None in found or not found:
+                raise RecordError(f"the record has no event id: {' and '.join(self.event_id)}", kind="InvalidRecord")
         return found
 
     def hash_of(self, value: Any) -> bytes:

@@ -34,6 +34,11 @@ class Event(FaustEvent):
     def headers(self) -> Any:
         return dict(self.record.headers)
 
+    @property
+    def place(self) -> str:
+        """Where it is in its topic, `<partition>-<offset>`: no other event of the topic is there, and a replay is."""
+        return f"{self.record.partition}-{self.record.offset}"
+
     def ack(self) -> bool:
         """Nothing: an event is finished when the agent asks for the next one."""
         return True
@@ -45,6 +50,11 @@ class Event(FaustEvent):
 
 class ContextEvent(FaustEvent):
     """The event of a test context, where there is no commit to ask for."""
+
+    @property
+    def place(self) -> str:
+        """As in a worker; the partition is 0 unless the test says which."""
+        return f"{self.message.partition or 0}-{self.message.offset}"
 
     def request_commit(self) -> None:
         """Nothing."""

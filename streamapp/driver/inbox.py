@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any
 
+import msgspec
 from faust.agents.agent import current_agent
 from faust.types import AgentT, StreamT
 
@@ -66,6 +67,8 @@ class Rule:
         declared = getattr(record_type, "__struct_fields__", None)
         if declared is not None:
             self.fields.check(declared, where, (self.aggregate_id,) if self.aggregate_id else ())
+            fields = msgspec.structs.fields(record_type)
+            self.fields.optional = frozenset(field.name for field in fields if field.default is None)
 
 
 class Inbox:
@@ -254,7 +257,8 @@ def inbox(
     """A decorator below `@app.agent`, or, given a stream, the same stream without events that were processed before.
 
     `aggregate_type` and `event_type` name what happens here (`TRANSFER`, `TRANSFER_POST`: the receiver's action).
-    `event_id`: the field, or the fields, that two records have in common only if one repeats the other.
+    `event_id`: the field, or the fields, that two records have in common only if one repeats the other. One whose
+    declared default is None may be missing, and is then no part of the id: so an id can get a field, and marks stay.
     `content`: the fields that must then be equal; None: all declared ones. Name them if the record type will grow: a
     field that is added changes the hash of every repeat that is still to come.
     Raises `ConfigurationError` for fields the record type does not have.

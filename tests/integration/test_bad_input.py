@@ -21,7 +21,7 @@ from service import BOUND_S, PARTITIONS, ROOT, Service
 pytestmark = pytest.mark.kafka
 
 LARGEST, LIMIT = 2**63 - 1, 10_000_000
-LONG = "x" * 10_000
+LONG = "x" * (16 << 10)
 
 
 def now(ahead: timedelta = timedelta()) -> str:
@@ -86,7 +86,7 @@ def deep() -> bytes:
 
 
 def doubled() -> bytes:
-    return payment("doubled").value.replace(b'"amount": 500', b'"amount": null, "amount": 500')  # type: ignore[union-attr]
+    return payment("doubled").value.replace(b'"amount": 500', b'"amount": 501, "amount": 500')  # type: ignore[union-attr]
 
 
 #: By row of the table, (what comes, in): the records, all of which are sent in order.
@@ -132,19 +132,27 @@ CASES: dict[tuple[str, str], Callable[[], list[Case]]] = {
     ("two prices whose sum leaves 64 bits", "ad-click"): lambda: [
         click("first", cpc=LARGEST, advertiser_id="rich"), click("second", cpc=1, advertiser_id="rich"),
     ],
-    ("an unknown currency", "payment"): lambda: [payment("shells", currency="SHELLS")],
-    ("an unknown currency", "transfer"): lambda: [transfer("shells", currency="SHELLS")],
+    ("a currency that is not three letters A-Z", "payment"): lambda: [payment("shells", currency="SHELLS")],
+    ("a currency that is not three letters A-Z", "transfer"): lambda: [transfer("shells", currency="eur")],
+    ("three letters that are no currency", "payment"): lambda: [payment("unknown", currency="QQQ")],
+    ("three letters that are no currency", "transfer"): lambda: [transfer("unknown", currency="QQQ")],
     ("an empty order and customer", "payment"): lambda: [payment("empty", order_id="", customer_id="")],
     ("an empty event id", "payment"): lambda: [payment("", order_id="o-1", merchant_id="stall")],
     ("a second empty event id, with other content", "payment"): lambda: [
         payment("", order_id="o-2", merchant_id="stall")
     ],
-    ("ids of 10 kB", "payment"): lambda: [
+    ("ids and names of 16 KiB", "payment"): lambda: [
         payment(LONG, order_id=LONG, customer_id=LONG, merchant_id=LONG)
     ],
-    ("ids of 10 kB", "ad-click"): lambda: [
+    ("ids and names of 16 KiB", "transfer"): lambda: [transfer(LONG, from_account=f"@{LONG[1:]}", to_account=LONG)],
+    ("ids and names of 16 KiB", "ad-click"): lambda: [
         click(LONG, ad_id=LONG, advertiser_id=LONG, publisher_id=LONG)
     ],
+    ("a name of one byte more, in two-byte letters", "payment"): lambda: [
+        payment("wide", merchant_id="é" * (len(LONG) // 2) + "x")
+    ],
+    ("a name of one byte more", "transfer"): lambda: [transfer("long", to_account=f"{LONG}x")],
+    ("an id of one byte more", "ad-click"): lambda: [click(f"{LONG}x")],
     ("an event of an hour and a minute ahead", "payment"): lambda: [
         payment("ahead", occurred_at=now(timedelta(minutes=61)))
     ],

@@ -18,7 +18,7 @@ GOOD: Mapping[str, Mapping[str, Any]] = {
     },
     "balances": {
         "event_id": "t1:credit", "transfer_id": "t1", "leg": "credit", "account": "émile", "counterparty": "@bank",
-        "amount": 5, "currency": "EUR", "occurred_at": "2026-01-01T00:00:00Z",
+        "amount": 5, "currency": "EUR", "posting": "0-7", "occurred_at": "2026-01-01T00:00:00Z",
     },
     "payment": {
         "event_id": "p1", "event_type": "PAYMENT_REQUESTED", "order_id": "o1", "customer_id": "ann",

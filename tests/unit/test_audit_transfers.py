@@ -87,9 +87,9 @@ class Service:
         if self.inbox and mark in self.marks:
             return None if self.marks[mark] == content else self.bury(record, "EventIdConflict")
         self.marks[mark] = content
-        return self.decide(value)
+        return self.decide(value, {"posting": f"{record.partition}-{record.offset}"})
 
-    def decide(self, t: dict[str, Any]) -> None:
+    def decide(self, t: dict[str, Any], posting: dict[str, str]) -> None:
         sender, receiver, amount, currency = t["from_account"], t["to_account"], t["amount"], t["currency"]
         balances, entries = self.accounts.get(sender, ({}, 0))
         balance = balances.get(currency, 0)
@@ -103,6 +103,7 @@ class Service:
             self.log.append(TOPICS.balances, account, {
                 "event_id": f"{t['event_id']}:{leg}", "transfer_id": t["event_id"], "leg": leg, "account": account,
                 "counterparty": other, "amount": signed, "currency": currency, "occurred_at": t["occurred_at"],
+                **posting,
             })  # fmt: skip
             if leg == "debit":
                 self.apply(
@@ -243,6 +244,8 @@ BROKEN: dict[str, tuple[Edit, str]] = {
     "money created": (lambda h: h.alter(leg(h, "rent", "credit"), amount=601), "money-created"),
     "money destroyed": (lambda h: h.drop(leg(h, "rent", "credit")), "money-destroyed"),
     "changed currency": (lambda h: h.alter(leg(h, "rent", "debit"), currency="USD"), "changed"),
+    "posting of another": (lambda h: h.alter(leg(h, "rent", "credit"), posting="0-99"), "changed"),
+    "posting that is no text": (lambda h: h.alter(leg(h, "rent", "credit"), posting=7), "torn-unit"),
     "changed counterparty": (lambda h: h.alter(leg(h, "rent", "debit"), counterparty="eve"), "changed"),
     "changed leg time": (
         lambda h: h.alter(leg(h, "rent", "debit"), occurred_at="2026-01-01T11:00:00.000001Z"),

@@ -42,7 +42,8 @@ def test_murmur2_is_kafkas() -> None:
         encoded(note="fields that are not declared are ignored", more=[1.5, None]),
         encoded(occurred_at="2026-01-01T00:00:00.123456789Z"),
         b" " + encoded() + b"\n",
-        encoded(event_id="x" * ((1 << 20) - len(encoded()) + 2)),  # exactly 1 MiB
+        encoded(note="x" * ((1 << 20) - len(encoded(note="")))),  # exactly 1 MiB
+        encoded(event_id="x" * (1 << 14), to_account="é" * (1 << 13)),
         encoded(event_id="12345678901234567890"),
         encoded(event_id=""),
         encoded(occurred_at="2016-12-31T23:59:60Z"),
@@ -92,7 +93,11 @@ def test_good_transfers(value: bytes) -> None:
         (encoded(occurred_at="2026-01-01T24:00:00Z"), "no RFC 3339"),
         (encoded(occurred_at="yesterday"), "no RFC 3339"),
         (encoded(occurred_at=1767225600), "occurred_at is 1767225600"),
-        (encoded(event_id="x" * ((1 << 20) - len(encoded()) + 3)), "over 1 MiB"),
+        (encoded(note="x" * ((1 << 20) - len(encoded(note="")) + 1)), "over 1 MiB"),
+        (encoded(event_id="x" * ((1 << 14) + 1)), "more than 16 KiB"),
+        (encoded(to_account="é" * (1 << 13) + "x"), "more than 16 KiB"),
+        (encoded(currency="EURO"), "three letters"),
+        (encoded(currency="EUR\n"), "three letters"),
         (encoded()[:-1] + b', "deep": ' + b"[" * 40 + b"]" * 40 + b"}", "nested"),
         (encoded()[:-1] + b', "deep": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested"),
         (encoded().replace(b": 5", b": " + b"1" * 5000), "64 bits"),

@@ -33,7 +33,7 @@ def test_the_reasons_are_those_of_the_contract() -> None:
     ]  # fmt: skip
 
 
-@given(AMOUNTS, st.booleans(), st.text(), st.text(), st.text(), st.text())
+@given(AMOUNTS, st.booleans(), st.text(), st.text(), st.text(), st.text("ABZ", min_size=3, max_size=3))
 def test_a_result_says_what_was_decided_and_of_what(
     amount: int, paid: bool, event_id: str, order: str, customer: str, currency: str
 ) -> None:

@@ -65,8 +65,8 @@ async def test_a_balance_beyond_64_bits_is_exact() -> None:
 
 async def test_money_can_be_spent_once_it_is_credited() -> None:
     async with apply_credits.test_context() as context:
-        await context.put(rules.credit_of(transfer(500)))
-        await context.put(rules.debit_of(transfer(500)))  # applied where it was decided, not here
+        await context.put(rules.credit_of(transfer(500), "0-7"))
+        await context.put(rules.debit_of(transfer(500), "0-7"))  # applied where it was decided, not here
         assert balances["alice"].balances == {"EUR": 500}
         assert balances["alice"].entries == 1
 
@@ -74,7 +74,7 @@ async def test_money_can_be_spent_once_it_is_credited() -> None:
 async def test_a_restarted_agent_finds_its_tables_and_a_new_test_does_not() -> None:
     for event_id, entries in (("t-1", 1), ("t-2", 2)):
         async with apply_credits.test_context() as context:
-            await context.put(rules.credit_of(transfer(500, event_id=event_id)))
+            await context.put(rules.credit_of(transfer(500, event_id=event_id), "0-7"))
             assert balances["alice"].entries == entries
     app.forget_tests()
     assert "alice" not in balances

@@ -62,7 +62,7 @@ def test_the_first_reason_in_the_documented_order_is_given() -> None:
 
 @given(st.integers(1, 2**62), st.integers(-(2**62), 2**62))
 def test_legs_move_the_amount_and_create_nothing(amount: int, before: int) -> None:
-    debit, credit = debit_of(transfer(amount)), credit_of(transfer(amount))
+    debit, credit = debit_of(transfer(amount), "0-7"), credit_of(transfer(amount), "0-7")
     assert debit.amount + credit.amount == 0
     assert (debit.account, debit.counterparty) == (credit.counterparty, credit.account)
     after = applied(account(before, entries=7), debit)
@@ -71,7 +71,7 @@ def test_legs_move_the_amount_and_create_nothing(amount: int, before: int) -> No
 
 
 def test_currencies_of_an_account_do_not_mix() -> None:
-    after = applied(account(10, "USD"), credit_of(transfer(5)))
+    after = applied(account(10, "USD"), credit_of(transfer(5), "0-7"))
     assert after.balances == {"USD": 10, "EUR": 5}
 
 
