@@ -39,7 +39,7 @@ class GuardedKafka(Kafka):
     """See the module."""
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(directory, port=0, die_with_parent=True, never_fenced=True)
+        super().__init__(directory, port=0, die_with_parent=True)
         self.nodes = [_GuardedNode(self, 1, self.directory / "node-1")]
 
     @property
