@@ -106,10 +106,10 @@ class Codec(Generic[R]):
     def check_time(self, record: R, appended_at: float) -> None:
         """Raise `RecordError` if the event says it happened over an hour after it was appended (seconds).
 
-        Also for text that is no time. A field of another type, or one that is None, says nothing.
+        Also for text that is no time. A field of another type, or one that is None or empty, says nothing.
         """
         found = record.occurred_at if self.has_time else None  # type: ignore[attr-defined]
-        if isinstance(found, str | datetime):
+        if found and isinstance(found, str | datetime):
             try:
                 happened = instant(found).timestamp()
             except ValueError as exc:

@@ -47,6 +47,38 @@ class RecordError(StreamAppError):
         super().__init__(message)
 
 
+class ProcessDied(BaseException):
+    """Unwinds what runs in a simulated process that has died. Nobody may catch it: the process is dead already."""
+
+
+def is_the_events(error: BaseException) -> bool:
+    """Whether what was raised while an event was read is that event's failure, and no trouble of the worker's.
+
+    Somebody's code may raise anything for what a record contains, `SystemExit` too.
+    """
+    return isinstance(error, RecordError) or not isinstance(error, StreamAppError | KeyboardInterrupt | ProcessDied)
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says, as text that can be encoded. Never raises, whatever the exception's own code does."""
+    try:
+        text = str(error)
+    except BaseException as exc:  # noqa: BLE001 - somebody else's __str__, which may raise anything
+        return f"(its text cannot be had: {type(exc).__name__})"
+    return str.encode(text, "utf-8", "backslashreplace").decode()
+
+
+def brief(error: BaseException) -> str:
+    """An exception in a line of bounded length: its class, and what it says."""
+    text = text_of(error)
+    shown = text if len(text) <= _BRIEF_MAX else f"{text[:_BRIEF_MAX]}... ({len(text):,} characters)"
+    return f"{type(error).__name__}: {shown}"
+
+
+#: Most characters that are shown of what an exception says: it may be all of a record.
+_BRIEF_MAX = 500
+
+
 class TransactionAborted(StreamAppError):
     """The transaction had no effect. Drop the overlays, rewind to the committed offsets, run the events again."""
 

@@ -6,23 +6,26 @@ The header names follow spring-kafka's dead-letter headers, which operators' too
 from __future__ import annotations
 
 from streamapp.delivery.aside import Aside, Source, set_aside
-from streamapp.errors import RecordError
+from streamapp.errors import RecordError, text_of
 
 SUFFIX = "-dlt"
 MESSAGE_BYTES_MAX = 1024
 
 
 def dead_letter(source: Source, error: BaseException, *, group: str, attempts: int, size_max: int) -> Aside:
-    """The dead letter of `source`; where it is larger than `size_max` bytes, position and hash instead of the value."""
+    """The dead letter of `source`; where it is larger than `size_max` bytes, position and hash instead of the value.
+
+    Never raises: `error` may be anything that somebody's code has raised.
+    """
     kind = error.kind if isinstance(error, RecordError) else f"{type(error).__module__}.{type(error).__qualname__}"
     facts = (
         ("original-consumer-group", group),
-        ("exception-fqcn", kind),
-        ("exception-message", _clipped(str(error))),
+        ("exception-fqcn", _clipped(kind)),
+        ("exception-message", _clipped(text_of(error))),
         ("attempts", str(attempts)),
     )
     return set_aside(source, SUFFIX[1:], facts, size_max=size_max)
 
 
 def _clipped(text: str) -> str:
-    return text.encode()[:MESSAGE_BYTES_MAX].decode("utf-8", "ignore")
+    return text.encode("utf-8", "backslashreplace")[:MESSAGE_BYTES_MAX].decode("utf-8", "ignore")

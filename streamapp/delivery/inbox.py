@@ -15,6 +15,7 @@ another key is another mark, because it may live in another partition, which thi
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, IntEnum
@@ -109,9 +110,12 @@ def mark_key(agent: str, key: bytes | None, event_id: tuple[Any, ...]) -> bytes:
         shown: Any = key.decode() if key is not None else None
     except UnicodeDecodeError:
         shown = [key.hex()]  # type: ignore[union-attr]
-    if len(event_id) == 1:
-        return _encode_key((agent, shown, event_id[0]))
-    return _encode_key((agent, shown, *event_id))
+    try:
+        if len(event_id) == 1:
+            return _encode_key((agent, shown, event_id[0]))
+        return _encode_key((agent, shown, *event_id))
+    except (TypeError, ValueError, OverflowError, RecursionError) as exc:
+        raise RecordError(f"the event id cannot be kept as a mark: {exc}", kind="InvalidRecord") from None
 
 
 #: What it makes of a value: the fields of an event id as a tuple, or the content.
@@ -174,6 +178,9 @@ class Fields:
             )
             if None in found or not found:
                 raise RecordError(f"the record has no event id: {' and '.join(self.event_id)}", kind="InvalidRecord")
+        for part in found:
+            if part != part:  # NaN, the one value that is not itself, would be kept as null
+                raise RecordError(f"the event id is not a number: {' and '.join(self.event_id)}", kind="InvalidRecord")
         return found
 
     def hash_of(self, value: Any) -> bytes:
@@ -183,8 +190,17 @@ class Fields:
         except (AttributeError, KeyError, TypeError) as exc:
             raise RecordError(f"the record lacks a field of its content: {exc}", kind="InvalidRecord") from None
         hashed = _new_hash()
-        hashed.update(_encode_content(content))
+        try:
+            hashed.update(_encode_content(content))
+        except (OverflowError, UnicodeEncodeError):
+            hashed.update(_encoded_beyond(content))
         return hashed.digest()
+
+
+def _encoded_beyond(content: Any) -> bytes:
+    """Content with what MessagePack cannot hold: integers beyond 64 bits, text with half a surrogate pair."""
+    plain = msgspec.to_builtins(content, enc_hook=str)
+    return json.dumps(plain, sort_keys=True, default=str).encode()
 
 
 def _reader(getter: Any, names: tuple[str, ...]) -> _Reader:

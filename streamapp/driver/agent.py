@@ -3,10 +3,11 @@
 Faust hands a crashed actor to a supervisor, which gives up after 100 restarts a second and may wait five seconds for
 the next one. Here the coroutine of an actor is only begun again, in the same asyncio task:
 
-    raised inside an event     the event becomes a dead letter (decision 12)
+    raised inside an event     the event becomes a dead letter (decision 12), whatever it is that was raised
     raised outside of one      the worker ends: there is no event to blame, and nobody would do the agent's work
     returned or left its loop  the event at hand is finished; with none taken at all, the worker ends
     cancelled by an abort      its event was given up and runs again
+    cancelled by nobody        as raised: the agent has awaited a task that was cancelled, or has cancelled itself
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from faust.agents.agent import _current_agent
 from mode import OneForOneSupervisor
 
 from streamapp.driver.topic import Topic
-from streamapp.driver.unit import UnitMisuse, current_unit, given_up, set_current
-from streamapp.errors import ConfigurationError, StreamAppError
+from streamapp.driver.unit import UnitMisuse, current_unit, given_up, is_own_failure, set_current
+from streamapp.errors import ConfigurationError, StateCorrupted, StoreError, StreamAppError, brief
 
 
 class AgentEnded(StreamAppError):
@@ -71,11 +72,14 @@ class Agent(FaustAgent):
             taken = aref.stream.get_active_stream().events_total
             try:
                 await coro
-            except asyncio.CancelledError:
-                if self.should_stop or aref.should_stop or not given_up(task):
+            except BaseException as exc:
+                is_ending = self.app.should_stop or self.should_stop or aref.should_stop
+                if given_up(task) and not is_ending:
+                    pass
+                elif is_own_failure(exc, task, is_ending=is_ending):
+                    going_on = await self._raised(exc)
+                else:
                     raise
-            except Exception as exc:  # noqa: BLE001 - it is the event's result, or ends the worker
-                going_on = await self._raised(exc)
             else:
                 going_on = self._returned(aref.stream.get_active_stream().events_total > taken)
             finally:
@@ -86,18 +90,18 @@ class Agent(FaustAgent):
         aref.it = self.fun(aref.stream)
         return self._slurp(aref, aiter(aref.it)) if isinstance(aref.it, AsyncIterable) else aref.it
 
-    async def _raised(self, exc: Exception) -> bool:
+    async def _raised(self, exc: BaseException) -> bool:
         """Whether the agent goes on after what it raised."""
         unit = current_unit()
-        if isinstance(exc, ConfigurationError):
+        if isinstance(exc, ConfigurationError | StateCorrupted | StoreError):
             self.app.end(exc)
             return False
         if unit is None or self.app.engine is None:
-            return self._end_worker(f"raised outside of an event: {type(exc).__name__}: {exc}", exc)
+            return self._end_worker(f"raised outside of an event: {brief(exc)}", exc)
         if unit.live:
             await self._on_error(self, exc)
         else:
-            self.log.warning("%s raised for an event that is over: %s: %s", self.name, type(exc).__name__, exc)
+            self.log.warning("%s raised for an event that is over: %s", self.name, brief(exc))
         return True
 
     def _returned(self, has_taken: bool) -> bool:
@@ -110,7 +114,7 @@ class Agent(FaustAgent):
             unit.done()
         return True
 
-    def _end_worker(self, why: str, cause: Exception | None) -> bool:
+    def _end_worker(self, why: str, cause: BaseException | None) -> bool:
         error = AgentEnded(f"Agent {self.name} {why}. The worker ends; what was not committed runs again.")
         error.__cause__ = cause
         self.app.end(error)

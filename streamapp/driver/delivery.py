@@ -7,7 +7,6 @@ from typing import Any
 from streamapp.driver.event import Event
 from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit
-from streamapp.errors import RecordError
 
 
 class Delivery:
@@ -22,7 +21,7 @@ class Delivery:
         self.record = record
         self.unit: Any = unit
         #: Why the record cannot be read.
-        self.error: RecordError | None = None
+        self.error: BaseException | None = None
         #: The key of its mark and the hash of its content, once the inbox has looked ahead.
         self.mark: bytes | None = None
         self.content: bytes | None = None

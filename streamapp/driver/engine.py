@@ -22,7 +22,7 @@ from streamapp.clock import Clock
 from streamapp.driver.barrier import Barrier
 from streamapp.driver.commits import Commits
 from streamapp.driver.environment import Consumer
-from streamapp.driver.failure import brief, replace_by_dead_letter
+from streamapp.driver.failure import replace_by_dead_letter
 from streamapp.driver.gate import Gate
 from streamapp.driver.intents import Intents
 from streamapp.driver.merging import Merging
@@ -36,7 +36,7 @@ from streamapp.eos.commit import commit
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
 from streamapp.eos.remedies import ContentRefused
-from streamapp.errors import Fenced, InstanceFenced, RecordError, TransactionAborted
+from streamapp.errors import Fenced, InstanceFenced, RecordError, TransactionAborted, brief
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition

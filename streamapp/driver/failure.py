@@ -10,7 +10,7 @@ from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.delivery.inbox import Mark, Status
 from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit
-from streamapp.errors import RecordError
+from streamapp.errors import RecordError, brief
 from streamapp.topics import DEAD_LETTER_ROOM_BYTES, MAX_RECORD_BYTES
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,3 @@ def source_of(record: Record) -> Source:
     return Source(
         record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, record.headers
     )
-
-
-def brief(error: BaseException) -> str:
-    """An error in a line."""
-    return f"{type(error).__name__}: {error}"

@@ -94,13 +94,16 @@ class Inbox:
             if delivery.error is None:
                 try:
                     delivery.mark = mark = mark_key(agent, delivery.record.key, fields.id_of(delivery.value))
-                except RecordError:
+                except Exception:  # noqa: BLE001, S112 - whatever it is, it is raised again by `admit`
                     continue
                 asked.append(delivery)
                 marks.append(mark)
         try:
             for delivery in asked:
-                delivery.content = fields.hash_of(delivery.value)
+                try:
+                    delivery.content = fields.hash_of(delivery.value)
+                except Exception:  # noqa: BLE001, S112 - as above
+                    continue
             version = store.version
             found = store.read_all(marks)
             for at, delivery in enumerate(asked):

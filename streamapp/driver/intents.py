@@ -21,6 +21,7 @@ from streamapp.delivery.after_commit import TABLE, Intent, ordered, pause_s
 from streamapp.driver.gate import Gate
 from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit, set_current
+from streamapp.errors import brief
 
 logger = logging.getLogger(__name__)
 
@@ -187,12 +188,11 @@ class Line:
             intents.count("after_commit_failures")
             pause = pause_s(failures)
             logger.warning(
-                "after_commit %s of %s failed %d times, again in %g s: %s: %s",
+                "after_commit %s of %s failed %d times, again in %g s: %s",
                 intent.handler,
                 intent.id,
                 failures,
                 pause,
-                type(failed).__name__,
-                failed,
+                brief(failed),
             )
             await intents.clock.sleep(pause)

@@ -17,7 +17,7 @@ from streamapp.driver.hand import Hand
 from streamapp.driver.inbox import Inbox
 from streamapp.driver.mailbox import Mailbox
 from streamapp.driver.unit import Unit, set_current
-from streamapp.errors import RecordError
+from streamapp.errors import is_the_events
 
 #: Events between two turns of the event loop, so that a long backlog starves nobody.
 _TURN_EVERY = 256
@@ -83,10 +83,12 @@ class Iteration:
         return self._gate is not None and self._gate.hurried
 
     def _admitted(self, unit: Unit, delivery: Delivery) -> bool:
-        """Whether the event is to run. If not, its delivery is over: a repeat, or a conflict."""
+        """Whether the event is to run. If not, its delivery is over: a repeat, or it failed."""
         try:
             fresh: bool = self._inbox.admit(unit, delivery)  # type: ignore[union-attr]
-        except RecordError as exc:
+        except BaseException as exc:
+            if not is_the_events(exc):
+                raise
             self._stream.app.engine.failed(unit, exc)
             return False
         if not fresh:

@@ -14,7 +14,7 @@ from streamapp.driver.record import Record
 from streamapp.driver.schema import RecordSchema
 from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
-from streamapp.errors import RecordError
+from streamapp.errors import is_the_events
 
 #: Records that are read at once where one agent takes the events of a topic.
 _AHEAD = 64
@@ -106,7 +106,9 @@ class TopicRoute:
         delivery = unread(self._app, record)
         try:
             delivery.key, delivery.value = self._reader.read(record)  # type: ignore[union-attr]
-        except RecordError as exc:
+        except BaseException as exc:
+            if not is_the_events(exc):
+                raise
             delivery.error = exc
         return delivery
 
@@ -117,7 +119,7 @@ class TopicRoute:
 
 
 def _read_all(app: Any, reader: Reader, unit: Unit) -> list[Delivery]:
-    """The deliveries of a unit's records. Raises `RecordError` for a record nobody can read."""
+    """The deliveries of a unit's records. Raises what somebody's code raises for a record that nobody can read."""
     deliveries = []
     for record in unit.records:
         delivery = unread(app, record)

@@ -18,8 +18,8 @@ from streamapp.driver.hand import Hand
 from streamapp.driver.inbox import Inbox
 from streamapp.driver.iteration import Iteration
 from streamapp.driver.topic import Topic
-from streamapp.driver.unit import Unit, UnitMisuse, current_unit, event_at_hand, given_up, set_current
-from streamapp.errors import ConfigurationError, RecordError
+from streamapp.driver.unit import Unit, UnitMisuse, current_unit, event_at_hand, given_up, is_own_failure, set_current
+from streamapp.errors import ConfigurationError, is_the_events
 
 #: Turns of the event loop between two batches while a commit is in flight: it needs some twenty of them.
 _TURNS = 8
@@ -82,10 +82,12 @@ class Stream(FaustStream):
         return asyncio.current_task()
 
     def _admitted(self, inbox: Inbox, unit: Unit, deliveries: list[Any]) -> list[Any]:
-        """Those of a batch that are to run. When there are none the delivery is over: all repeats, or a conflict."""
+        """Those of a batch that are to run. When there are none the delivery is over: all repeats, or it failed."""
         try:
             fresh = inbox.admit_all(unit, deliveries)
-        except RecordError as exc:
+        except BaseException as exc:
+            if not is_the_events(exc):
+                raise
             self.app.engine.failed(unit, exc)
             return []
         if not fresh:
@@ -269,12 +271,11 @@ class Repartition:
             try:
                 async for _ in self._stream:
                     pass
-            except asyncio.CancelledError:
-                if app.should_stop or not given_up(task):
-                    raise
-            except Exception as exc:
+            except BaseException as exc:
                 unit = current_unit()
-                if unit is None:
+                if given_up(task) and not app.should_stop:
+                    continue
+                if unit is None or not is_own_failure(exc, task, is_ending=app.should_stop):
                     raise
                 app.engine.failed(unit, exc, self._stream.inbox.agent if self._stream.inbox else None)
             finally:

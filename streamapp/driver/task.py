@@ -15,7 +15,7 @@ from streamapp.driver.gate import Gate
 from streamapp.driver.input import Input
 from streamapp.driver.record import Record
 from streamapp.driver.unit import Unit
-from streamapp.errors import RecordError
+from streamapp.errors import RecordError, is_the_events
 from streamapp.state.partition import Partition as StorePartition
 from streamapp.types import Partition
 
@@ -32,7 +32,7 @@ class Route(Protocol):
         """Most events of one unit; above 1 where an agent takes batches."""
 
     def deliver(self, unit: Unit) -> None:
-        """Decode the unit's records and hand them to the agents. Raises `RecordError` for a record nobody can read."""
+        """Decode the unit's records and hand them to the agents. Raises what a record makes somebody's code raise."""
 
 
 class Work(Protocol):
@@ -175,7 +175,9 @@ class Task:
             if refusal is not None:
                 raise refusal
             route.deliver(unit)
-        except RecordError as exc:
+        except BaseException as exc:
+            if not is_the_events(exc):
+                raise
             self._work.failed(unit, exc)
 
     def finish(self, unit: Unit) -> None:

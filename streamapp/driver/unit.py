@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakSet
 
 from streamapp.eos.filling import Send
-from streamapp.errors import StreamAppError
+from streamapp.errors import ProcessDied, StreamAppError
 from streamapp.state.partition import Partition as StorePartition
 from streamapp.state.unit import Unit as StoreUnit
 from streamapp.types import Partition
@@ -118,6 +118,26 @@ def given_up(task: asyncio.Task[Any]) -> bool:
         return False
     _given_up.discard(task)
     return task.uncancel() == 0
+
+
+def is_own_failure(error: BaseException, worker: asyncio.Task[Any], *, is_ending: bool) -> bool:
+    """Whether what came out of an agent's coroutine is a failure of its own: not its end, which others ask for.
+
+    A cancellation is one if it is another task's, which the agent has awaited, or if nobody who ends the worker, an
+    actor or a transaction has asked for it; it is then taken back. `is_ending`: the worker or the actor is to end.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        if not worker.cancelling():
+            return True
+        unit = current_unit()
+        if is_ending or unit is None or not unit.live:
+            return False
+        while worker.uncancel():
+            pass
+        return True
+    if isinstance(error, GeneratorExit):  # raised in it, or it is closed from outside
+        return asyncio.current_task(worker.get_loop()) is worker
+    return not isinstance(error, KeyboardInterrupt | ProcessDied)
 
 
 #: The delivery the running coroutine has at hand, or its unit where that has none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
+from streamapp.errors import ProcessDied
 from streamapp.testing.loop import current_process
 
 #: What a worker is doing at each point, in words for whoever reads that an agent of theirs failed there.
@@ -35,8 +36,8 @@ POINTS: Mapping[str, str] = {
 }
 
 
-class Crashed(BaseException):
-    """Unwinds what runs in a process that has died. Nobody catches it: the process is dead already."""
+class Crashed(ProcessDied):
+    """The process has died at a crash point."""
 
 
 class CrashPoints:

@@ -128,5 +128,5 @@ def _text(raw: bytes | None) -> Any:
 def _json(raw: bytes | None) -> Any:
     try:
         return None if raw is None else msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return raw

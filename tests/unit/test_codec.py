@@ -132,11 +132,16 @@ def test_whatever_a_field_says_its_time_is_good_or_a_bad_record(found: str | dat
         assert exc.kind in ("InvalidRecord", "TooFarAhead")
 
 
-@pytest.mark.parametrize("text", ["", "now", "2026-01-31", "2026-01-31T12:00:00", "2026-13-31T12:00:00Z"])
+@pytest.mark.parametrize("text", ["now", "2026-01-31", "2026-01-31T12:00:00", "2026-13-31T12:00:00Z"])
 def test_text_that_is_no_time_is_a_bad_record(text: str) -> None:
     with pytest.raises(RecordError, match="occurred_at") as caught:
         Codec(Stamped).check_time(Stamped(text), 1e9)
     assert caught.value.kind == "InvalidRecord"
+
+
+def test_a_field_that_is_empty_says_nothing() -> None:
+    for found in (None, ""):
+        Codec(Stamped).check_time(Stamped(found), 1e9)
 
 
 def test_a_number_called_occurred_at_is_not_ours_to_judge() -> None:
