@@ -44,7 +44,8 @@ class Client:
         self.codes: deque[Any] = deque()
         self.sent: list[tuple[int, str, Any]] = []
         self.refreshed = 0
-        self.cluster = SimpleNamespace(broker_metadata=lambda node: node if node in self.known else None)
+        address = SimpleNamespace(host="broker", port=9092)
+        self.cluster = SimpleNamespace(broker_metadata=lambda node: address if node in self.known else None)
 
     def get_random_node(self) -> int | None:
         return min(self.known, default=None)
@@ -140,7 +141,7 @@ async def test_a_lost_connection_is_no_answer_and_the_node_is_not_trusted_any_mo
 ) -> None:
     await cluster.end_transaction(END)
     client.codes.append(lost)
-    with pytest.raises(NoAnswer, match="EndTxnRequest to node 2"):
+    with pytest.raises(NoAnswer, match=r"EndTxnRequest to node 2 \(broker:9092\)"):
         await cluster.end_transaction(END)
     client.coordinator = 1
     await cluster.end_transaction(END)
