@@ -51,11 +51,24 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?Z",
 def parse_rfc3339(text: str) -> datetime:
     """An instant from RFC 3339 text in UTC that ends in `Z`; `ValueError` says what is wrong with any other."""
     if not _RFC3339.fullmatch(text):
-        raise ValueError(f"{text!r} is not RFC 3339 in UTC, such as 2026-01-31T12:00:00Z")
+        raise ValueError(f"{text!r} is not RFC 3339 in UTC, such as 2026-01-31T12:00:00Z{_slip(text)}")
     # RFC 3339 allows a leap second; Kafka and POSIX time do not know it, so it is the second before it.
     if text[17:19] == "60":
         text = f"{text[:17]}59{text[19:]}"
     return datetime.fromisoformat(text)
+
+
+def _slip(text: str) -> str:
+    """What is wrong with a time that only looks otherwise: `datetime.isoformat()` writes `+00:00`, for one."""
+    try:
+        zone = datetime.fromisoformat(text).utcoffset()
+    except (ValueError, OverflowError):
+        return ""
+    if zone is None:
+        return ": it has no time zone. Write it in UTC, with a Z at the end"
+    if zone:
+        return f": it ends in {text[-6:]}. Write the same instant in UTC, with a Z at the end"
+    return ": write T between date and time, hours to seconds, and Z at the end, for +00:00 as well"
 
 
 def instant(found: Any) -> datetime:

@@ -11,6 +11,7 @@ import msgspec
 
 from streamapp.clock import instant
 from streamapp.errors import RecordError
+from streamapp.foreign import recognized
 from streamapp.records import NAME_BYTES_MAX
 from streamapp.strict import Plain, judge, too_deep
 from streamapp.topics import MAX_RECORD_BYTES
@@ -65,7 +66,8 @@ class Decoder:
         except RecursionError:
             raise too_deep() from None
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-            raise RecordError(f"not JSON: {exc}") from None
+            found = recognized(value)
+            raise RecordError(f"not JSON: {exc}" if found is None else f"not JSON but {found} ({exc})") from None
 
 
 class Codec(Generic[R]):

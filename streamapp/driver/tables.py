@@ -38,6 +38,9 @@ class Table(faust.Table):
     """A table whose rows belong to the task of the event that wrote them.
 
     `value_type` may be a `msgspec.Struct`. Outside of a worker (a test context, a script) it lives in memory.
+
+    A row's value is a copy: set it to change the row. `table[key].append(item)` changes the copy alone and is lost;
+    `table[key] = [*table[key], item]` is kept.
     """
 
     logger = logging.getLogger("faust.tables")
