@@ -344,9 +344,16 @@ class Engine:
         self.owners = {partition: task for task in tasks for partition in task.inputs}
         self.committed = {partition: it.offset for task in tasks for partition, it in task.inputs.items()}
         self.commits.caught_up()
+        self._bound_rows()
         if self.intents is not None:
             self.intents.begin(tasks)
         self._open()
+
+    def _bound_rows(self) -> None:
+        """Have no event write a row that its changelog, as it is known now, would not take."""
+        for task in self.tasks:
+            for table, store in task.stores.items():
+                store.bytes_max = self.producer.filling.room(self.changelogs[table])
 
     def _open(self) -> None:
         self._held_up_to = None
@@ -376,6 +383,7 @@ class Engine:
                 it.offset = self.committed[partition]
         if self.consumer is not None:
             self.consumer.seek(self.committed)
+        self._bound_rows()
         self._open()
 
     def lose(self) -> None:

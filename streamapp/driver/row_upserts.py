@@ -131,7 +131,7 @@ class RowUpserts:
     def _send_as_it_is(self, unit: Unit | None, raw_key: bytes, raw: bytes | None) -> None:
         value = None if raw is None else self.table._load(raw)
         try:
-            self._upserts.send(unit, self._text(self.table.key_of(raw_key), raw_key), value)
+            self._upserts.send(unit, self._text(self.table.key_of(raw_key, raw or b""), raw_key), value)
         except RecordError as exc:
             raise ConfigurationError(
                 f"Table {self.table.name}: a row that was held back cannot be sent any more: {exc} Nothing of it is "

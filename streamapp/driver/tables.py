@@ -16,6 +16,7 @@ import msgspec
 
 from streamapp.codec import Codec
 from streamapp.driver.row_upserts import SUFFIX, RowUpserts
+from streamapp.driver.table_keys import SCALARS, TableKeys, readable
 from streamapp.driver.table_options import problems
 from streamapp.driver.table_view import TableView
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
@@ -27,6 +28,7 @@ from streamapp.errors import ConfigurationError
 from streamapp.state import Identity, MemoryState
 from streamapp.state import Partition as StorePartition
 from streamapp.state import Unit as StoreUnit
+from streamapp.topics import MAX_RECORD_BYTES
 from streamapp.windows.kinds import Hopping, Tumbling
 
 _MISSING: Any = object()
@@ -50,6 +52,7 @@ class Table(faust.Table):
             app.refuse(problem)
         is_struct = isinstance(value_type, type) and issubclass(value_type, msgspec.Struct)
         super().__init__(app, value_type=None if is_struct else value_type, partitions=partitions, **options)
+        self._keys: TableKeys | None = None
         if is_struct:
             codec = Codec(value_type)
             self._dump: Callable[[Any], bytes] = codec.encode
@@ -57,6 +60,7 @@ class Table(faust.Table):
         else:
             self._dump = self._faust_dump
             self._load = self._faust_load
+        self._plain_values = value_type is None
         self._plain_keys = self.key_type is None and self.key_serializer == "json"
         self._in_memory: StorePartition | None = None
         #: Its windows, if it has any: rows are theirs then.
@@ -84,11 +88,31 @@ class Table(faust.Table):
         """The key as it is in the store and in the changelog."""
         if type(key) is str and self._plain_keys and _PLAIN(key):
             return f'"{key}"'.encode()
-        return self.app.serializers.dumps_key(self.key_type, key, serializer=self.key_serializer)
+        return self._key_form.dump(key)
 
-    def key_of(self, raw: bytes) -> Any:
-        """A stored key as the agent wrote it."""
-        return self.app.serializers.loads_key(self.key_type, raw, serializer=self.key_serializer)
+    def key_of(self, raw: bytes, value: bytes = b"") -> Any:
+        """A stored key as the agent wrote it; `value`: the stored value of its row."""
+        return self._key_form.load(raw, value)
+
+    @property
+    def _key_form(self) -> TableKeys:
+        if self._keys is None:  # the app's serializers are not there while tables are declared
+            self._keys = TableKeys(self.name, self.app.serializers, self.key_type, self.key_serializer)
+        return self._keys
+
+    def value_bytes(self, key: Any, raw_key: bytes, value: Any) -> bytes:
+        """The value as it is in the store. `RecordError` where it could not be read again."""
+        raw = self._dump(value)
+        if not (self._plain_values and type(value) in SCALARS):
+            raw = readable(self.name, value, raw, self._load)
+        return raw if type(key) is str else raw + self._key_form.mark(key, raw_key)
+
+    def _found(self, rows: StoreUnit, key: Any, raw_key: bytes) -> bytes | None:
+        """The stored value. `RecordError` where the row is another key's."""
+        value = rows.get(raw_key)
+        if value is not None and (type(key) is not str or value[-1:] == b" "):
+            self._key_form.check(key, raw_key, value)
+        return value
 
     # --- the task's rows
 
@@ -117,6 +141,7 @@ class Table(faust.Table):
     def _memory(self) -> StorePartition:
         if self._in_memory is None:
             self._in_memory = MemoryState().open_partition(Identity(self.app.conf.id, self.name, 0, ""))
+            self._in_memory.bytes_max = MAX_RECORD_BYTES
         return self._in_memory
 
     def rows_in_memory(self) -> StoreUnit:
@@ -132,28 +157,33 @@ class Table(faust.Table):
             rows.merge()
 
     def __getitem__(self, key: Any) -> Any:
-        raw = self.rows("reading").get(self.key_bytes(key))
+        raw = self._found(self.rows("reading"), key, self.key_bytes(key))
         return self.__missing__(key) if raw is None else self._load(raw)
 
     def get(self, key: Any, default: Any = None) -> Any:
         """The value, or `default`; the table's own default is not asked."""
-        raw = self.rows("reading").get(self.key_bytes(key))
+        raw = self._found(self.rows("reading"), key, self.key_bytes(key))
         return default if raw is None else self._load(raw)
 
     def __contains__(self, key: Any) -> bool:
-        return self.rows("reading").get(self.key_bytes(key)) is not None
+        return self._found(self.rows("reading"), key, self.key_bytes(key)) is not None
 
     def __setitem__(self, key: Any, value: Any) -> None:
         rows, raw = self.rows("writing"), self.key_bytes(key)
-        rows.set(raw, self._dump(value))
+        if type(key) is not str:
+            self._found(rows, key, raw)
+        rows.set(raw, self.value_bytes(key, raw, value))
         if self._upserts is not None:
             self._upserts.changed(key, raw, value)
         self._written(rows)
 
     def __delitem__(self, key: Any) -> None:
         rows, raw = self.rows("writing"), self.key_bytes(key)
-        if rows.get(raw) is None:
+        if self._found(rows, key, raw) is None:
             raise KeyError(key)
+        self._remove(rows, key, raw)
+
+    def _remove(self, rows: StoreUnit, key: Any, raw: bytes) -> None:
         rows.delete(raw)
         if self._upserts is not None:
             self._upserts.changed(key, raw, None)
@@ -184,11 +214,11 @@ class Table(faust.Table):
     def items(self) -> Iterator[tuple[Any, Any]]:
         """Rows of the task in the order of their key bytes."""
         for key, raw in self.rows("reading").items():
-            yield self.key_of(key), self._load(raw)
+            yield self.key_of(key, raw), self._load(raw)
 
     def keys(self) -> Iterator[Any]:
         """Keys of the task."""
-        return (key for key, _ in self.items())
+        return (self.key_of(key, raw) for key, raw in self.rows("reading").items())
 
     def values(self) -> Iterator[Any]:
         """Values of the task."""
@@ -206,12 +236,13 @@ class Table(faust.Table):
 
     def clear(self) -> None:
         """Delete every row of the task."""
-        for key in list(self.keys()):
-            del self[key]
+        for raw_key, raw in list(self.rows("reading").items()):
+            self._remove(self.rows("writing"), self.key_of(raw_key, raw), raw_key)
 
     def popitem(self) -> tuple[Any, Any]:
-        for key, value in self.items():
-            del self[key]
+        for raw_key, raw in self.rows("reading").items():
+            key, value = self.key_of(raw_key, raw), self._load(raw)
+            self._remove(self.rows("writing"), key, raw_key)
             return key, value
         raise KeyError(f"table {self.name} is empty")
 

@@ -164,7 +164,10 @@ class WindowedTable(WindowDeclaration):
         unit = current_unit()
         if unit is not None:
             self._check(unit, time)
-        added = self.book.add(rows, self.table.key_bytes(key), time, fold)
+        raw_key = self.table.key_bytes(key)
+        if self._upserts is not None:
+            self._text(raw_key).encode()  # here it is the event's error, and not the closing's
+        added = self.book.add(rows, raw_key, time, fold)
         for upsert in added.upserts:
             self._send(unit, upsert)
         if added.expired:
@@ -186,12 +189,16 @@ class WindowedTable(WindowDeclaration):
     def _send(self, unit: Unit | None, upsert: Upsert) -> None:
         if self._upserts is None:
             return
-        key = self.table.key_of(upsert.key)
-        text = key if isinstance(key, str) else upsert.key.decode()
+        text = self._text(upsert.key)
         result = None if upsert.state is None else self._result(upsert.state)
         self._upserts.send_window(unit, text, upsert.window, result, upsert.revision, upsert.final)
         if upsert.final:
             failpoint("K18")
+
+    def _text(self, raw_key: bytes) -> str:
+        """A stored key as text, for upserts."""
+        key = self.table.key_of(raw_key)
+        return key if isinstance(key, str) else raw_key.decode()
 
     def _result(self, state: Any) -> dict[str, Any]:
         return {"value": state} if self._aggregates is None else self._aggregates.result(state)

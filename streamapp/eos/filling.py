@@ -77,6 +77,10 @@ class Filling:
             return
         refuse_record(known, key, value, headers, timestamp_ms, self._clock.now() * 1000)
 
+    def room(self, topic: str) -> int:
+        """Bytes of key and value that a record of the topic without headers may always have."""
+        return self.topics[topic].max_message_bytes - ROOM
+
     def check_partition(self, topic: str, partition: int) -> None:
         """Refuse (`RecordError`) a partition the topic does not have."""
         count = self.topics[topic].partition_count

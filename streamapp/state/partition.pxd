@@ -6,7 +6,7 @@ from streamapp.state.unit cimport Unit
 cdef class Partition:
     cdef public object name, overlay, committed, _storage
     cdef public dict _sealed
-    cdef public long long version
+    cdef public long long version, bytes_max
     cdef object _order, _sealed_order, _retention_s, _read
     cdef long long _segment_end_s
     cdef bint _closed

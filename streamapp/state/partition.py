@@ -46,6 +46,8 @@ class Partition:
         self._closed = False
         #: Reads what is below the overlay: what is sealed, over what is stored.
         self._read = storage.get
+        #: Bytes of key and value that a change may have, so that the changelog takes it.
+        self.bytes_max = 2**62
         #: Changes of what is below the overlay; what was read there before is true while it stays the same.
         self.version = 0
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from streamapp.errors import RecordError
 from streamapp.state.keys import key_range
 from streamapp.state.overlay import MISSING, Overlay, UnitEnded, in_range, merged
 
@@ -61,15 +62,28 @@ class Unit:
         return self.get(key) is not None
 
     def set(self, key: bytes, value: bytes) -> None:
+        """Write a row. `RecordError` for one that its changelog would not take."""
         if self._ended is not None:
             raise UnitEnded(self._ended)
+        if len(key) + len(value) > self._partition.bytes_max:
+            raise self._too_large(key, value)
         self._staged[key] = value
 
     def delete(self, key: bytes) -> None:
         """Remove `key`; a key that is not there is removed all the same, with a tombstone in the changelog."""
         if self._ended is not None:
             raise UnitEnded(self._ended)
+        if len(key) > self._partition.bytes_max:
+            raise self._too_large(key, b"")
         self._staged[key] = None
+
+    def _too_large(self, key: bytes, value: bytes) -> RecordError:
+        return RecordError(
+            f"A row of {self._partition.name} would have {len(key):,} bytes of key and {len(value):,} of value; its "
+            f"changelog takes {self._partition.bytes_max:,} together. Nothing of the event was done. Keep less in a "
+            "row, or raise the changelog's max.message.bytes.",
+            kind="RecordTooLarge",
+        )
 
     def items(
         self, *, prefix: bytes = b"", start: bytes = b"", end: bytes | None = None

@@ -236,7 +236,9 @@ class Bench:
         table: Any = self.app.tables[name]
         rows = readings.fold(self.broker, table.changelog_topic_name)
         if table.windowed is None:
-            return {_hashable(table.key_of(key)): readings.plain(table._load(value)) for key, value in rows.items()}
+            return {
+                _hashable(table.key_of(key, value)): readings.plain(table._load(value)) for key, value in rows.items()
+            }
         found: dict[Any, list[Any]] = {}
         for key, window in table.windowed.items_in(readings.unit_of(rows)):
             found.setdefault(_hashable(key), []).append(window._replace(value=readings.plain(window.value)))
