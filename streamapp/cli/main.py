@@ -63,4 +63,17 @@ def run(arguments: list[str]) -> int:
     except StreamAppError as exc:
         output.error(str(exc))
         return output.FAILED
+    except Exception as exc:
+        if not _is_kafkas(exc):
+            raise
+        output.error(
+            f"Kafka refused: {exc.args[0].str()}. What was done before stands; docs/permissions.md lists rights."
+        )
+        return output.FAILED
     return output.DONE
+
+
+def _is_kafkas(exc: Exception) -> bool:
+    """Whether it is librdkafka's, which is slow to import where nothing needs it."""
+    client = sys.modules.get("confluent_kafka")
+    return client is not None and isinstance(exc, client.KafkaException)

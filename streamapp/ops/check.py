@@ -39,10 +39,13 @@ async def check(settings: Settings, timeout_s: float = REACH_TIMEOUT_S) -> list[
     """Every finding. `Unavailable` when no broker answers: then nothing else can be looked at."""
     listener = Listener()
     client = admin_client(settings, listener)
+    # A worker's own way to connect first: it knows why one that answers cannot be used.
+    protocol = Finding("transaction protocol 2", tuple(await _protocol(settings)))
     metadata = reach(client, settings, listener, timeout_s)
-    broker_config = _broker_config(client, metadata)
+    broker_config, hidden = _broker_config(client, metadata)
     return [
-        Finding("transaction protocol 2", tuple(await _protocol(settings))),
+        *([Finding("the brokers' settings", (hidden,))] if hidden else []),
+        protocol,
         Finding("copies of the brokers' own topics", tuple(_own_topics(len(metadata.brokers), broker_config))),
         Finding("time-outs", tuple(_timeouts(settings, broker_config))),
         Finding("leader elections", tuple(_elections(broker_config))),
@@ -52,12 +55,18 @@ async def check(settings: Settings, timeout_s: float = REACH_TIMEOUT_S) -> list[
     ]
 
 
-def _broker_config(client: AdminClient, metadata: ClusterMetadata) -> Mapping[str, str]:
-    """Settings of one broker; those of a healthy cluster are the same on all."""
+def _broker_config(client: AdminClient, metadata: ClusterMetadata) -> tuple[Mapping[str, str], str | None]:
+    """Settings of one broker, and why they are not known; those of a healthy cluster are the same on all."""
     resource = ConfigResource(ResourceType.BROKER, str(next(iter(metadata.brokers))))
     (answer,) = client.describe_configs([resource], request_timeout=_REQUEST_TIMEOUT_S).values()
-    entries: Mapping[str, Any] = answer.result(_REQUEST_TIMEOUT_S + 1)
-    return {name: entry.value or "" for name, entry in entries.items()}
+    try:
+        entries: Mapping[str, Any] = answer.result(_REQUEST_TIMEOUT_S + 1)
+    except KafkaException as exc:
+        return {}, (
+            f"They could not be read ({exc.args[0].str()}), so copies, time-outs and leader elections are not judged. "
+            "Allow this user DescribeConfigs on the cluster."
+        )
+    return {name: entry.value or "" for name, entry in entries.items()}, None
 
 
 async def _protocol(settings: Settings) -> Iterable[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -48,20 +50,20 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedKafka]:
 
 
 def rights(prefix: str) -> Rights:
-    """What docs/permissions.md lists, for the app below: (resource, name, operation)."""
-    app_id = f"{prefix}-app"
-    own = [f"{app_id}-spent-changelog", f"{app_id}-inbox-changelog"]
-    reads = [f"{prefix}-in", *own]
-    writes = [f"{prefix}-out", f"{prefix}-in-dlt", *own]
-    return frozenset(
-        [
-            *(("TOPIC", topic, "READ") for topic in reads),
-            *(("TOPIC", topic, "WRITE") for topic in writes),
-            *(("TOPIC", topic, "DESCRIBE_CONFIGS") for topic in {*reads, *writes}),
-            ("GROUP", app_id, "READ"),
-            ("TRANSACTIONAL_ID", f"{app_id}-", "WRITE"),
-        ]
-    )
+    """What docs/permissions.md lists for the app below: (resource, name, operation); one that ends in - is a prefix."""
+    own = f"{prefix}-app-"
+    topics = {
+        f"{prefix}-in": ["READ"],
+        f"{prefix}-out": ["WRITE"],
+        f"{prefix}-in-dlt": ["WRITE"],
+        own: ["READ", "WRITE"],
+    }
+    listed = [("TOPIC", name, right) for name, given in topics.items() for right in (*given, "DESCRIBE_CONFIGS")]
+    return frozenset([*listed, ("GROUP", f"{prefix}-app", "READ"), ("TRANSACTIONAL_ID", own, "WRITE")])
+
+
+def to_create(prefix: str) -> list[tuple[str, str, str]]:
+    return [("TOPIC", name, "CREATE") for kind, name, _ in rights(prefix) if kind == "TOPIC"]
 
 
 class Broker:
@@ -108,7 +110,7 @@ class Broker:
 
 
 def _acl(resource: str, name: str, operation: str) -> AclBinding:
-    pattern = ResourcePatternType.PREFIXED if resource == "TRANSACTIONAL_ID" else ResourcePatternType.LITERAL
+    pattern = ResourcePatternType.PREFIXED if name.endswith("-") else ResourcePatternType.LITERAL
     return AclBinding(
         getattr(ResourceType, resource),
         name,
@@ -181,8 +183,8 @@ async def test_a_worker_with_the_listed_rights_works_and_without_one_of_them_say
     guarded: GuardedKafka, topic_prefix: str
 ) -> None:
     broker, whole = Broker(guarded), rights(topic_prefix)
-    broker.create({name for kind, name, _ in whole if kind == "TOPIC"})
-    broker.allow(whole)
+    broker.create([f"{topic_prefix}-in"])
+    broker.allow([*whole, *to_create(topic_prefix)])
     assert await outcome(broker, guarded, topic_prefix) is None
     for right in sorted(whole):
         kind, name, operation = right
@@ -201,14 +203,13 @@ async def test_topics_are_created_with_the_right_to_create_them_and_named_withou
     guarded: GuardedKafka, topic_prefix: str
 ) -> None:
     broker, whole = Broker(guarded), rights(topic_prefix)
-    topics = {name for kind, name, _ in whole if kind == "TOPIC"}
     broker.create([f"{topic_prefix}-in"])
     broker.allow(whole)
     ended = await outcome(broker, guarded, topic_prefix)
     assert isinstance(ended, StreamAppError) and "Allow Create on it" in str(ended), ended
-    broker.allow([*whole, *(("TOPIC", topic, "CREATE") for topic in topics)])
+    broker.allow([*whole, *to_create(topic_prefix)])
     assert await outcome(broker, guarded, topic_prefix) is None
-    assert topics <= broker.topics()
+    assert {f"{topic_prefix}-in-dlt", f"{topic_prefix}-app-spent-changelog"} <= broker.topics()
 
 
 def test_the_page_lists_what_the_test_allows() -> None:
@@ -217,3 +218,26 @@ def test_the_page_lists_what_the_test_allows() -> None:
     listed = {(kind, operation) for kind, operations in rows for operation in operations.split(", ")}
     kinds = {"TOPIC": "Topic", "GROUP": "Group", "TRANSACTIONAL_ID": "TransactionalId"}
     assert listed == {(kinds[kind], WHAT[operation]) for kind, _, operation in rights("x")} | {("Topic", "Create")}
+
+
+def command(kafka: GuardedKafka, *arguments: str) -> tuple[int, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("STREAMAPP_")}
+    security = {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SASL_MECHANISM": "PLAIN"}
+    given = {"BROKER": kafka.guarded, **security, "SASL_USERNAME": USER, "SASL_PASSWORD": PASSWORD, "STORE": "memory"}
+    run = subprocess.run(
+        [sys.executable, "-m", "streamapp.cli", *arguments],
+        env=plain | {f"STREAMAPP_{name}": value for name, value in given.items()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in run.stderr
+    return run.returncode, run.stdout + run.stderr
+
+
+def test_commands_of_a_user_without_rights_say_what_he_lacks(guarded: GuardedKafka) -> None:
+    Broker(guarded).allow([("GROUP", "another", "READ")])
+    code, text = command(guarded, "check")
+    assert code == 1 and "Allow this user DescribeConfigs on the cluster" in text
+    code, text = command(guarded, "topics", "apply")
+    assert code == 1 and "uthorization failed" in text, text

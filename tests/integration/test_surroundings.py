@@ -13,6 +13,7 @@ import pytest
 
 from streamapp.eos.connections import connect, security_options
 from streamapp.errors import ConfigurationError, Unavailable
+from streamapp.ops.check import check
 from streamapp.settings import load
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
@@ -133,3 +134,11 @@ def test_a_worker_waits_as_long_as_it_is_told_and_says_what_it_waited_for(
     assert run.returncode == 1
     assert f"node 1 at {NOWHERE}" in run.stderr.splitlines()[-1] and "advertised.listeners" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("listener", "said"), [("unknown", NOWHERE), ("guarded", "STREAMAPP_SECURITY_PROTOCOL=SASL_PLAINTEXT")]
+)
+async def test_check_says_the_same_as_a_worker(guarded: GuardedKafka, listener: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        await check(load(broker=getattr(guarded, listener)))
