@@ -30,14 +30,15 @@ class Clicks:
     """Judges one history; `readers` take its records, topic after topic."""
 
     def __init__(self, terms: Terms, findings: Findings) -> None:
-        topics, cut = terms.topics, terms.cut
+        topics = terms.topics
         self._terms = terms
         self._findings = findings
         self.summary = ClickSummary()
-        self._dead = DeadLetters(topics.click, terms.group, findings, lambda at: cut.settled(topics.click, at))
+        self._dead = DeadLetters(topics.click, terms, findings)
         self._units = Units(topics.click, ClickUnit, _advertiser, terms)
+        leads_to = (topics.charge, topics.revenue, *terms.changelogs("ad_spend", "inbox"))
         self._intake = Intake(
-            Form(events.click, _advertiser, self._is_open), terms, findings, self._dead, self.summary,
+            Form(events.click, _advertiser, leads_to, self._is_open), terms, findings, self._dead, self.summary,
             self._units.last_of, self._units.open,
         )  # fmt: skip
         self._charges = Effects(
@@ -74,6 +75,11 @@ class Clicks:
     def unsettled(self) -> int:
         """Dead letters of records the contract leaves open."""
         return self._intake.unsettled
+
+    @property
+    def oversized(self) -> int:
+        """Dead letters of good records that lead to what no topic takes."""
+        return self._intake.oversized
 
     def _click(self, record: Record) -> None:
         fields, unit = self._intake.take(record)

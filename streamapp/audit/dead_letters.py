@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import NamedTuple
 
 from streamapp.audit import values
 from streamapp.audit.record import Record, packed, place
 from streamapp.audit.report import Findings
+from streamapp.audit.terms import Terms
 
 _MAX_MESSAGE_BYTES = 1024
-#: Larger than this and the dead-letter topic's 64 KiB may not be enough for the record: a null value may stand for it.
-_MAY_BE_CUT_BYTES = values.MAX_VALUE_BYTES
+#: What says that a letter was cut because it is too large for its topic, and what was there.
+_SIZE, _HASH = "dlt-value-bytes", "dlt-value-sha256"
 
 
 class Letter(NamedTuple):
@@ -21,6 +21,13 @@ class Letter(NamedTuple):
     record: Record  # without its value
     digest: bytes | None
     headers: dict[str, str]
+    #: Bytes of all its headers, those of its record among them.
+    header_bytes: int
+
+    @property
+    def kind(self) -> str:
+        """The name of its error, without the module."""
+        return self.headers.get("dlt-exception-fqcn", "").rpartition(".")[2]
 
 
 def digest(value: bytes | None) -> bytes | None:
@@ -31,18 +38,18 @@ def digest(value: bytes | None) -> bytes | None:
 class DeadLetters:
     """The letters of one dead-letter topic, by the position of the record they are about."""
 
-    def __init__(self, source: str, group: str, findings: Findings, settled: Callable[[int], bool]) -> None:
+    def __init__(self, source: str, terms: Terms, findings: Findings) -> None:
         self._source = source
-        self._group = group
+        self._terms = terms
         self._findings = findings
-        self._settled = settled
         self._waiting: dict[int, list[Letter]] = {}
         self._nameless: list[Letter] = []  # do not say which record of the source they are about
 
     def add(self, record: Record) -> None:
         """Keep a letter until its record is read."""
         headers = {name: (raw or b"").decode(errors="replace") for name, raw in record.headers}
-        letter = Letter(record._replace(value=None), digest(record.value), headers)
+        size = sum(len(name.encode()) + len(raw or b"") for name, raw in record.headers)
+        letter = Letter(record._replace(value=None, headers=()), digest(record.value), headers, size)
         try:
             if headers["dlt-original-topic"] != self._source:
                 raise ValueError
@@ -60,7 +67,7 @@ class DeadLetters:
         """This record must have exactly one true letter; `kinds` are the names its fault may have, empty: any."""
         found, moment = self._findings, record.timestamp_ms
         if not letters:
-            if self._settled(packed(record.partition, record.offset)):
+            if self._terms.cut.settled(self._source, packed(record.partition, record.offset)):
                 found.examine("dead letters", moment)
                 found.violate("dead letters", "dlq-missing", moment, f"no dead letter, although {why}", shown(record))
             return
@@ -95,14 +102,28 @@ class DeadLetters:
     def differences(self, letter: Letter, source: Record, kinds: frozenset[str]) -> list[str]:
         """Where the letter is untrue to its record."""
         found = []
-        if letter.record.key != source.key:
+        cut = letter.digest is None and _SIZE in letter.headers
+        if letter.record.key != source.key and not (cut and letter.record.key is None):
             found.append(f"key {letter.record.key!r} instead of {source.key!r}")
         if letter.record.partition != source.partition:
             found.append(f"partition {letter.record.partition} instead of {source.partition}")
-        cut = letter.digest is None and len(source.value or b"") > _MAY_BE_CUT_BYTES
-        if letter.digest != digest(source.value) and not cut:
+        if cut:
+            found += self._untrue_cut(letter, source)
+        elif letter.digest != digest(source.value):
             found.append("other bytes")
         return found + self._untrue_headers(letter.headers, source, kinds)
+
+    def _untrue_cut(self, letter: Letter, source: Record) -> list[str]:
+        """What is wrong with a letter that has size and hash instead of its record's value, and maybe no key."""
+        value, found = source.value or b"", []
+        if letter.headers[_SIZE] != str(len(value)):
+            found.append(f"{_SIZE} {letter.headers[_SIZE]!r} instead of {len(value)}")
+        if letter.headers.get(_HASH) != hashlib.sha256(value).hexdigest():
+            found.append(f"{_HASH} is not that of the value")
+        size = len(source.key or b"") + len(value) + letter.header_bytes
+        if letter.record.key == source.key and self._terms.letter_fits(letter.record.topic, size):
+            found.append(f"no value, although its {size:,} bytes fit the topic")
+        return found
 
     def _untrue_headers(self, headers: dict[str, str], source: Record, kinds: frozenset[str]) -> list[str]:
         found = []
@@ -110,7 +131,7 @@ class DeadLetters:
             found.append(
                 f"dlt-original-timestamp {headers.get('dlt-original-timestamp')!r} instead of {source.timestamp_ms}"
             )
-        if headers.get("dlt-original-consumer-group") != self._group:
+        if headers.get("dlt-original-consumer-group") != self._terms.group:
             found.append(f"dlt-original-consumer-group {headers.get('dlt-original-consumer-group')!r}")
         kind = headers.get("dlt-exception-fqcn", "").rpartition(".")[2]
         if not kind or (kinds and kind not in kinds):

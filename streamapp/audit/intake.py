@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -15,6 +16,10 @@ from streamapp.audit.terms import Terms
 
 _PLACEMENT = frozenset({"KeyMismatch", "WrongPartition"})
 _AHEAD = "occurred_at is more than an hour ahead"
+#: What a letter says of an event whose outputs or rows are too large for their topics.
+_SIZE_KINDS = frozenset({"RecordTooLarge", "OutputRefused"})
+#: Names of fields, numbers, times and suffixes of whatever follows from one event.
+_FIXED_BYTES = 1024
 
 
 class Fields(Protocol):
@@ -46,11 +51,13 @@ U = TypeVar("U", bound=Opened)
 class Form(Generic[F]):
     """What a good record of an input is: its declared fields, how it is read, and whose text is the key.
 
-    `is_open`: whether the contract leaves open what becomes of a readable record with these fields.
+    `leads_to`: the topics that may be written because of one. `is_open`: whether the contract leaves open what becomes
+    of a readable record with these fields.
     """
 
     read: Callable[[bytes | None], F]
     owner_of: Callable[[F], str]
+    leads_to: tuple[str, ...]
     is_open: Callable[[F], bool] = lambda fields: False
 
 
@@ -77,6 +84,7 @@ class Intake(Generic[F, U]):
         self._tally = tally
         self._last_of = last_of
         self._open_unit = open_unit
+        self.oversized = 0  # good records that lead to what no topic takes
         self.unsettled = 0  # records of which the contract does not say whether they are good
 
     def take(self, record: Record) -> tuple[F | None, U | None]:
@@ -96,6 +104,10 @@ class Intake(Generic[F, U]):
             kinds = faults if faults <= _PLACEMENT else frozenset()
             self._letters.expect(record, letters, " and ".join(sorted(faults)), kinds)
             return None if _AHEAD in faults else fields, None
+        if letters and letters[0].kind in _SIZE_KINDS and not self._fits(fields, owner):
+            self.oversized += 1
+            self._letters.expect(record, letters, "what it leads to is too large", _SIZE_KINDS)
+            return fields, None
         if letters and self._undecided(fields):
             self._letters.expect(record, letters, "the contract leaves it open")
             return fields, None
@@ -116,6 +128,13 @@ class Intake(Generic[F, U]):
         if fields.occurred_us > record.timestamp_ms * 1000 + values.MAX_AHEAD_US:
             found.add(_AHEAD)
         return frozenset(found)
+
+    def _fits(self, fields: F, owner: str) -> bool:
+        """Whether all that the event leads to must be taken by its topic; of the sizes an upper bound is known."""
+        texts = [field for field in fields if isinstance(field, str)]  # type: ignore[attr-defined]
+        # Each text may be there twice, once as part of an id, and in the key; JSON may write it in ASCII.
+        size = 2 * sum(len(json.dumps(text)) for text in texts) + len(json.dumps(owner)) + _FIXED_BYTES
+        return all(self._terms.fits(topic, size) for topic in self._form.leads_to)
 
     def _undecided(self, fields: F) -> bool:
         """Whether the contract leaves open if this record is good; it was dead-lettered, so it is bad."""

@@ -72,6 +72,8 @@ class Judge:
                 )
         if open_cases := sum(part.unsettled for part in self._parts):
             yield f"Dead letters of records the contract neither allows nor forbids: {open_cases:,}."
+        if oversized := sum(part.oversized for part in self._parts):
+            yield f"Dead letters of good records that lead to what is too large for a topic: {oversized:,}."
         for name, tally in tallies.items():
             if tally.in_flight:
                 what = f"{name.capitalize()}s younger than this audit's cut, which may still miss effects"

@@ -10,11 +10,20 @@ from streamapp.audit.partitioner import partition_of
 from streamapp.audit.record import Record
 from streamapp.audit.report import Findings
 
+#: What a record that is too large for its late topic has instead of its value.
+_HASH = "late-value-sha256"
 
-def _digest(record: Record) -> bytes:
-    """What stands for key and value: a late record is known by its bytes alone."""
-    key = record.key or b""
-    return hashlib.blake2b(b"%d|%b|%b" % (len(key), key, record.value or b""), digest_size=16).digest()
+
+def _digest(key: bytes | None, value_hash: bytes, *, keyless: bool = False) -> bytes:
+    """What stands for key and value: a late record is known by its bytes alone. `keyless`: by those of its value."""
+    text = value_hash if keyless else b"%b|%b" % (value_hash, key or b"")
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def _value_hash(record: Record) -> bytes:
+    """The hash of a value in hexadecimals, or what a record without it says it is."""
+    said = dict(record.headers).get(_HASH) if record.value is None else None
+    return said or hashlib.sha256(record.value or b"").hexdigest().encode()
 
 
 class LateRecords:
@@ -30,21 +39,29 @@ class LateRecords:
     def add(self, record: Record) -> None:
         """Keep a late record until its event is read."""
         self._findings.examine("placement", record.timestamp_ms)
-        if record.key is None or record.partition != partition_of(record.key, self._partitions):
+        # Cut, and the record's own headers or key alone were too large.
+        keyless = record.key is None and record.value is None and _HASH in dict(record.headers)
+        if not keyless and (record.key is None or record.partition != partition_of(record.key, self._partitions)):
             text = f"partition {record.partition} is not that of the key {record.key!r}"
             self._findings.violate("placement", "misplaced", record.timestamp_ms, text, shown(record))
         if not record.headers:
             text = "a late record that does not say which windows it is late for"
             self._findings.violate(self._check, "late-altered", record.timestamp_ms, text, shown(record))
-        self._letters.setdefault(_digest(record), []).append(record)
+        digest = _digest(record.key, _value_hash(record), keyless=keyless)
+        self._letters.setdefault(digest, []).append(record._replace(value=None, headers=()))
 
     def __len__(self) -> int:
         return sum(map(len, self._letters.values()))
 
     def claim(self, record: Record, at: int) -> None:
         """The event at this position, which counts in windows, may be the one a late record is a copy of."""
-        if self._letters and (digest := _digest(record)) in self._letters:
-            self._claims[at] = digest
+        if not self._letters:
+            return
+        value_hash = _value_hash(record)
+        for keyless in (False, True):
+            if (digest := _digest(record.key, value_hash, keyless=keyless)) in self._letters:
+                self._claims[at] = digest
+                return
 
     def without(self, excluded: Mapping[int, None], allowed: Iterable[int]) -> Iterator[int]:
         """Judge the late records; the positions of `excluded` events that have none.

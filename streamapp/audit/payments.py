@@ -40,25 +40,23 @@ class Payments:
     """Judges one history; `readers` take its records, topic after topic."""
 
     def __init__(self, terms: Terms, findings: Findings) -> None:
-        topics, cut = terms.topics, terms.cut
+        topics = terms.topics
         self._terms = terms
         self._findings = findings
         self.summary = PaymentSummary()
-        self._dead_payments = DeadLetters(
-            topics.payment, terms.group, findings, lambda at: cut.settled(topics.payment, at)
-        )
-        self._dead_deliveries = DeadLetters(
-            topics.delivery, terms.group, findings, lambda at: cut.settled(topics.delivery, at)
-        )
+        self._dead_payments = DeadLetters(topics.payment, terms, findings)
+        self._dead_deliveries = DeadLetters(topics.delivery, terms, findings)
         self._payments = Units(topics.payment, PaymentUnit, _merchant, terms)
         self._deliveries = Units(topics.delivery, DeliveryUnit, _order, terms)
         self._paid: set[tuple[str, str]] = set()
+        leads_to = (topics.payment_result, topics.delivery, *terms.changelogs("payments", "payment_totals", "inbox"))
+        started = (topics.delivery_status, *terms.changelogs("inbox"))
         self._payment_intake = Intake(
-            Form(events.payment, _merchant, self._is_open), terms, findings, self._dead_payments,
+            Form(events.payment, _merchant, leads_to, self._is_open), terms, findings, self._dead_payments,
             self.summary, self._payments.last_of, self._payments.open,
         )  # fmt: skip
         self._delivery_intake = Intake(
-            Form(events.delivery, _order), terms, findings, self._dead_deliveries,
+            Form(events.delivery, _order, started), terms, findings, self._dead_deliveries,
             self.summary.deliveries, self._deliveries.last_of, self._deliveries.open,
         )  # fmt: skip
         self._results = Effects(
@@ -101,6 +99,11 @@ class Payments:
     def unsettled(self) -> int:
         """Dead letters of records the contract leaves open."""
         return self._payment_intake.unsettled + self._delivery_intake.unsettled
+
+    @property
+    def oversized(self) -> int:
+        """Dead letters of good records that lead to what no topic takes."""
+        return self._payment_intake.oversized + self._delivery_intake.oversized
 
     def _payment(self, record: Record) -> None:
         fields, unit = self._payment_intake.take(record)

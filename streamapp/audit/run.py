@@ -18,6 +18,8 @@ from streamapp.audit.terms import Expect, Rules, Terms
 Progress = Callable[[str, int, int], None]
 
 _TOLD_EVERY = 10_000
+#: Tables whose rows an event may write.
+_TABLES = ("balances", "payments", "payment_totals", "ad_spend", "inbox")
 
 
 def audit(
@@ -54,6 +56,7 @@ def audit(
         terms = Terms(
             extent.partitions, topics, group, expect, rules or Rules(), extent.cut,
             compacted_before_ms={name: _compacted_before_ms(broker, name) for name in topics.upserts},
+            room=_room(broker, topics, group),
         )  # fmt: skip
         judge = Judge(terms, Findings(since_ms, until_ms, stories))
         read: Counter[str] = Counter()
@@ -73,6 +76,12 @@ def _compacted_before_ms(broker: Broker, name: str) -> int:
     if "compact" not in broker.setting(name, "cleanup.policy"):
         return 0
     return int(time.time() * 1000) - int(broker.setting(name, "min.compaction.lag.ms"))
+
+
+def _room(broker: Broker, topics: Topics, group: str) -> dict[str, int]:
+    """`max.message.bytes` of the topics the service writes to, its changelogs where they are."""
+    logs = broker.partitions(f"{group}-{table}-changelog" for table in _TABLES)
+    return {name: int(broker.setting(name, "max.message.bytes")) for name in (*topics.all, *logs)}
 
 
 def _all_records(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from streamapp.audit.record import Topics, unpacked
+
+#: What a topic of the contract takes at most unless it says something else: `max.message.bytes`.
+LARGEST_BYTES = (1 << 20) + (16 << 10)
+#: A dead letter is its record and where it was: what is larger has position and hash instead of the value.
+_LARGEST_LETTER_BYTES = (1 << 20) + (64 << 10)
+#: How much less than that a letter must be to be written whole for certain.
+_LETTER_FRAMING_BYTES = 32 << 10
 
 #: `once`: repeats in the input count once (the inbox). `each`: every record of the input counts, repeat or not.
 Expect: TypeAlias = Literal["once", "each"]
@@ -55,6 +62,22 @@ class Terms:
     cut: Cut = field(default_factory=Cut)
     #: Compaction may have removed upserts appended before this, by topic; that is no violation, but no proof either.
     compacted_before_ms: Mapping[str, int] = field(default_factory=dict)
+
+    #: `max.message.bytes` by topic, where it is known.
+    room: Mapping[str, int] = field(default_factory=dict)
+
+    def fits(self, topic: str, size: int) -> bool:
+        """Whether a record of so many bytes of key, value and headers is taken by a topic, whatever else it needs."""
+        return size + 1024 <= self.room.get(topic, LARGEST_BYTES)
+
+    def changelogs(self, *tables: str) -> Iterator[str]:
+        """The topics of rows, which are not read."""
+        return (f"{self.group}-{table}-changelog" for table in tables)
+
+    def letter_fits(self, topic: str, size: int) -> bool:
+        """Whether a dead letter of so many bytes must have been written whole."""
+        limit = min(_LARGEST_LETTER_BYTES, self.room.get(topic, _LARGEST_LETTER_BYTES))
+        return size + _LETTER_FRAMING_BYTES <= limit
 
     def may_be_compacted(self, topic: str, timestamp_ms: int) -> bool:
         """Whether a record of this topic, appended then, may have been removed by compaction."""

@@ -23,16 +23,13 @@ class Transfers:
         self._findings = findings
         self._books = Books()
         self.summary = Summary()
-        topics, cut = terms.topics, terms.cut
+        topics = terms.topics
         self._fold = Fold(self._books, findings, terms)
-        self._dead_transfers = DeadLetters(
-            topics.transfer, terms.group, findings, lambda at: cut.settled(topics.transfer, at)
-        )
-        self._dead_legs = DeadLetters(
-            topics.balances, terms.group, findings, lambda at: cut.settled(topics.balances, at)
-        )
+        self._dead_transfers = DeadLetters(topics.transfer, terms, findings)
+        self._dead_legs = DeadLetters(topics.balances, terms, findings)
+        leads_to = (topics.balances, topics.account_balances, topics.rejected, *terms.changelogs("balances", "inbox"))
         self._intake = Intake(
-            Form(values.transfer, lambda fields: fields.from_account), terms, findings,
+            Form(values.transfer, lambda fields: fields.from_account, leads_to), terms, findings,
             self._dead_transfers, self.summary, self._books.last_of, self._books.open,
         )  # fmt: skip
         self._legs_total: Counter[str] = Counter()  # by currency
@@ -54,6 +51,11 @@ class Transfers:
     def unsettled(self) -> int:
         """Dead letters of records the contract leaves open."""
         return self._intake.unsettled
+
+    @property
+    def oversized(self) -> int:
+        """Dead letters of good records that lead to what no topic takes."""
+        return self._intake.oversized
 
     @property
     def compacted(self) -> int:

@@ -81,6 +81,9 @@ def test_an_event_that_is_refused_alone_is_dead_lettered_and_no_other(place: Any
         else:
             letters[message.value()] += 1
     assert any(message_is_ours(message) for message in place.cluster.records(["transfer-dlt"]))
+    report = audit({"bootstrap.servers": place.cluster.bootstrap}, group="refused-alone")
+    assert report.verdict == "PASS", report.reasons
+    assert any("too large for a topic" in note for note in report.notes), report.notes
     for item in inputs:
         outcomes = (legs[f"{item.event_id}:debit"], legs[f"{item.event_id}:credit"], letters[item.value])
         if item.bad:
