@@ -59,8 +59,8 @@ class Ledger:
             ]
         )
         for answer in made.values():
-            answer.result(20)
-        self.producer.init_transactions(20)
+            answer.result(60)
+        self.producer.init_transactions(60)
 
     def send(self, topic: str, key: str, value: dict[str, Any] | bytes, **more: Any) -> None:
         raw = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -117,7 +117,7 @@ class Ledger:
             offsets = []
             for topic in (self.topics.transfer, self.topics.balances):
                 for number in range(PARTITIONS):
-                    _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+                    _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=60)
                     offsets.append(TopicPartition(topic, number, max(end - less, 0)))
             consumer.commit(offsets=offsets, asynchronous=False)
         finally:
@@ -146,7 +146,7 @@ class _Transaction:
         self.producer.begin_transaction()
 
     def __exit__(self, *_: object) -> None:
-        assert self.producer.flush(20) == 0
+        assert self.producer.flush(60) == 0
         if self.commit:
             self.producer.commit_transaction(20)
         else:
@@ -196,7 +196,7 @@ def test_open_transaction_is_unknown_and_waited_for(ledger: Ledger) -> None:
     ledger.consumed()
     ledger.producer.begin_transaction()
     ledger.transfer("open", "@bank", "ann", 1)
-    assert ledger.producer.flush(20) == 0
+    assert ledger.producer.flush(60) == 0
     report = ledger.command()
     assert report.returncode == 2, report
     assert f"a transaction is open at {ledger.topics.transfer}[" in report.stdout
@@ -238,11 +238,11 @@ def test_missing_topics_are_named(kafka: Any, topic_prefix: str) -> None:
 
 def test_topic_without_append_time_is_unknown(ledger: Ledger) -> None:
     admin = ledger.admin
-    admin.delete_topics([ledger.topics.transfer])[ledger.topics.transfer].result(20)
-    deadline = time.monotonic() + 20
-    while ledger.topics.transfer in admin.list_topics(timeout=10).topics and time.monotonic() < deadline:
+    admin.delete_topics([ledger.topics.transfer])[ledger.topics.transfer].result(60)
+    deadline = time.monotonic() + 60
+    while ledger.topics.transfer in admin.list_topics(timeout=60).topics and time.monotonic() < deadline:
         time.sleep(0.05)
-    admin.create_topics([NewTopic(ledger.topics.transfer, PARTITIONS, 1)])[ledger.topics.transfer].result(20)
+    admin.create_topics([NewTopic(ledger.topics.transfer, PARTITIONS, 1)])[ledger.topics.transfer].result(60)
     with ledger.transaction():
         ledger.history()
     ledger.consumed()
@@ -257,7 +257,7 @@ def test_deleted_beginning_is_unknown(ledger: Ledger) -> None:
     ledger.consumed()
     admin = ledger.admin
     for answer in admin.delete_records([TopicPartition(ledger.topics.balances, 0, 1)]).values():
-        answer.result(20)
+        answer.result(60)
     report = ledger.audit()
     assert report.verdict is Verdict.UNKNOWN
     assert "begins at 1" in report.reasons[0]

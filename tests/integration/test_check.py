@@ -41,7 +41,7 @@ async def test_nothing_is_found_where_all_is_right(settings: Settings) -> None:
 async def test_a_topic_with_other_partitions_and_stamps_is_named_with_what_to_do(settings: Settings) -> None:
     admin = AdminClient({"bootstrap.servers": settings.broker})
     (created,) = admin.create_topics([NewTopic(f"{settings.id}-in", 3, 1)]).values()
-    created.result(10)
+    created.result(60)
     (text,) = (await problems(settings)).values()
     assert f"{settings.id}-in: partitions is 3, not 2" in text
     assert "message.timestamp.type is CreateTime, not LogAppendTime" in text

@@ -33,7 +33,7 @@ def transactions(bench: Any, records: int) -> int:
     """How many transactions wrote to `out`."""
     consumer = Consumer({"bootstrap.servers": bench.bootstrap, "group.id": bench.name("ends")})
     try:
-        _, end = consumer.get_watermark_offsets(TopicPartition(bench.name("out"), 0), timeout=20)
+        _, end = consumer.get_watermark_offsets(TopicPartition(bench.name("out"), 0), timeout=60)
         return int(end) - records
     finally:
         consumer.close()

@@ -62,7 +62,7 @@ def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
 
 
 async def ask(url: str, query: str) -> Any:
-    connection = await asyncpg.connect(url, timeout=10)
+    connection = await asyncpg.connect(url, timeout=60)
     try:
         return await connection.fetchval(query)
     finally:
@@ -73,7 +73,7 @@ def read_one(bootstrap: str, topic: str) -> bytes | None:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": topic, "auto.offset.reset": "earliest"})
     try:
         consumer.subscribe([topic])
-        message = consumer.poll(20)
+        message = consumer.poll(60)
         assert message is not None and message.error() is None
         return bytes(message.value() or b"")
     finally:
@@ -93,10 +93,10 @@ async def test_detached_life_from_first_up_over_a_crash_to_down(place: Path) -> 
     assert await ask(first["database_url"], "select 1") == 1
     await ask(first["database_url"], "create table kept (a int)")
     admin = AdminClient({"bootstrap.servers": first["broker"]})
-    admin.create_topics([NewTopic("kept", 1)])["kept"].result(20)
+    admin.create_topics([NewTopic("kept", 1)])["kept"].result(60)
     producer = Producer({"bootstrap.servers": first["broker"], "acks": "all", "log_level": 0})
     producer.produce("kept", b"before the crash")
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
 
     node = first["servers"][0]
     os.kill(node["pid"], signal.SIGKILL)
@@ -178,7 +178,8 @@ def test_down_while_it_starts_leaves_nothing(place: Path, tmp_path: Path) -> Non
     until((place / "servers.json").exists)
     pids = [server["process"]["pid"] for server in json.loads((place / "servers.json").read_text())["servers"]]
     assert pids and run("down", "--data-dir", place).returncode == 0
-    assert up.wait(90) == 1, (tmp_path / "log").read_text()
+    # 0 where it was quicker than `down`, which had to start as well.
+    assert up.wait(90) in (0, 1), (tmp_path / "log").read_text()
     assert not any(map(process.birth, pids))
 
 
@@ -254,19 +255,19 @@ def test_three_nodes_keep_three_copies_and_survive_the_loss_of_one(tmp_path: Pat
     try:
         quiet = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
         admin = AdminClient(quiet)
-        admin.create_topics([NewTopic("three", 3)])["three"].result(20)
+        admin.create_topics([NewTopic("three", 3)])["three"].result(60)
         for name in ("three", "__consumer_offsets", "__transaction_state"):
             until(lambda name=name: copies(admin, name) == {3})  # type: ignore[misc]
         until(lambda: in_sync_needed(admin, "three") == "2")
 
         producer = Producer({**quiet, "transactional.id": "three"})
-        producer.init_transactions(20)
+        producer.init_transactions(60)
         kafka.nodes[1].kill()
         assert "SIGKILL" in kafka.nodes[1].cause_of_death()
         producer.begin_transaction()
         for partition in range(3):
             producer.produce("three", b"with two of three", partition=partition)
-        producer.commit_transaction(30)
+        producer.commit_transaction(60)
         assert read_one(kafka.bootstrap, "three") == b"with two of three"
 
         kafka.nodes[1].start()
@@ -282,7 +283,7 @@ def test_three_nodes_keep_three_copies_and_survive_the_loss_of_one(tmp_path: Pat
 
 def copies(admin: AdminClient, topic: str) -> set[int]:
     """How many copies the topic's partitions have; empty while the node that was asked does not know it yet."""
-    found = admin.list_topics(timeout=10).topics.get(topic)
+    found = admin.list_topics(timeout=60).topics.get(topic)
     return {len(partition.replicas) for partition in found.partitions.values()} if found else set()
 
 
@@ -290,5 +291,5 @@ def in_sync_needed(admin: AdminClient, topic: str) -> str | None:
     """The topic's `min.insync.replicas`; None while the node that was asked does not know the topic yet."""
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     with contextlib.suppress(KafkaException):
-        return str(admin.describe_configs([resource])[resource].result(10)["min.insync.replicas"].value)
+        return str(admin.describe_configs([resource])[resource].result(60)["min.insync.replicas"].value)
     return None

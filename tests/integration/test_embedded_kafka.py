@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kafka
 def test_a_transaction_is_read_committed_only(kafka: Any, topic_prefix: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     topic = f"{topic_prefix}-t"
-    admin.create_topics([NewTopic(topic, 2)])[topic].result(10)
+    admin.create_topics([NewTopic(topic, 2)])[topic].result(60)
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": topic_prefix})
     producer.init_transactions(10)
     for value, end in ((b"no", producer.abort_transaction), (b"yes", producer.commit_transaction)):
@@ -27,7 +27,7 @@ def test_a_transaction_is_read_committed_only(kafka: Any, topic_prefix: str) -> 
     )
     try:
         consumer.subscribe([topic])
-        message = consumer.poll(20)
+        message = consumer.poll(60)
         assert message is not None and message.error() is None and message.value() == b"yes"
     finally:
         consumer.close()
@@ -36,6 +36,6 @@ def test_a_transaction_is_read_committed_only(kafka: Any, topic_prefix: str) -> 
 def test_topics_are_not_created_by_asking_for_them(kafka: Any) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     unknown = f"never-{uuid.uuid4().hex}"
-    assert unknown not in admin.list_topics(timeout=10).topics
-    admin.list_topics(unknown, timeout=10)
-    assert unknown not in admin.list_topics(timeout=10).topics
+    assert unknown not in admin.list_topics(timeout=60).topics
+    admin.list_topics(unknown, timeout=60)
+    assert unknown not in admin.list_topics(timeout=60).topics

@@ -45,7 +45,7 @@ async def cluster(kafka: Any) -> AsyncIterator[KafkaCluster]:
 def create(kafka: Any, topic: str, partitions: int = 3, **config: str) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     for future in admin.create_topics([NewTopic(topic, partitions, 1, config=config)]).values():
-        future.result(10)
+        future.result(60)
 
 
 async def once_it_is_known(call: Callable[[], Awaitable[Any]]) -> Any:

@@ -99,14 +99,14 @@ def _send(bootstrap: str, topic: str, count: int) -> None:
     for number in range(2 * count):
         producer.produce(topic, VALUE, partition=number % 2)
         producer.poll(0)
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
 
 
 @pytest.fixture
 async def reader(kafka: Any, topic_prefix: str) -> AsyncIterator[Reader]:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     for future in admin.create_topics([NewTopic(topic_prefix, 2, 1)]).values():
-        future.result(10)
+        future.result(60)
     _send(kafka.bootstrap, topic_prefix, COUNT)
     reader = Reader(kafka.bootstrap, topic_prefix)
     try:
@@ -196,7 +196,7 @@ async def test_records_that_come_one_by_one_are_fetched_some_at_a_time(reader: R
             producer.produce(reader.topic, VALUE, partition=number % 2)
             producer.poll(0)
             await reader.fetch(0.002)
-        assert producer.flush(10) == 0
+        assert producer.flush(60) == 0
         while any(len(offsets) < COUNT + few // 2 for offsets in reader.found.values()):
             await reader.fetch(0.1)
         passed_s = asyncio.get_running_loop().time() - began

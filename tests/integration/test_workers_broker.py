@@ -137,7 +137,7 @@ def test_a_broker_that_stands_still_again_and_again_is_waited_for_and_nothing_co
         feeding.join(BOUND_S)
     report = service.assert_pass()
     assert report.records_read[service.topics.transfer] == 400 * PAUSES
-    assert "session has timed out" not in own.nodes[0].log.read_text(), "its controller fenced it"
+    assert not [it for it in own.nodes[0].log.read_text().splitlines() if "its session has timed out" in it]
     assert worker.exit_code is None, worker.said
     assert worker.stop() == 0, worker.said
 
@@ -209,7 +209,7 @@ def test_the_auditor_outlives_a_coordinator_that_has_moved(own: Secured) -> None
             try:
                 late.wait()
                 # Without its log the only broker is nobody's coordinator, until it is looked for again.
-                admin.delete_topics(["__consumer_offsets"])["__consumer_offsets"].result(30)
+                admin.delete_topics(["__consumer_offsets"])["__consumer_offsets"].result(60)
                 time.sleep(0.5)
                 answer = late.release()
                 said, _ = asking.communicate(timeout=60)
@@ -257,7 +257,7 @@ def test_credentials_are_refused_at_once_or_work(own: Secured, service: Service)
     credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
     change = UserScramCredentialUpsertion("alice", credential, PASSWORD.encode())
     for future in admin.alter_user_scram_credentials([change]).values():
-        future.result(30)
+        future.result(60)
     service.feed(50)
     login = {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SASL_MECHANISM": "SCRAM-SHA-256", "SASL_USERNAME": "alice"}
     wrong = service.worker(BROKER=own.secured, **login, SASL_PASSWORD="wrong")

@@ -61,7 +61,7 @@ def _read(bootstrap: str, topic: str) -> list[Any]:
         consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
         found, ends = [], 0
         while ends < PARTITIONS:
-            message = consumer.poll(20)
+            message = consumer.poll(60)
             assert message is not None, f"no end of {topic}"
             if message.error() is None:
                 found.append(message)

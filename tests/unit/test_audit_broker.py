@@ -81,7 +81,7 @@ def test_what_does_not_pass_in_time_is_a_reason(broker: Broker) -> None:
     began = time.monotonic()
     with pytest.raises(CannotTell, match=r"refused for 0.5 s: .*epoch"):
         broker._ask(refusing(PASSING, 1000))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_another_refusal_is_a_reason_at_once(broker: Broker) -> None:

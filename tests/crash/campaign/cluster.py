@@ -36,7 +36,7 @@ from group_offsets import GroupOffsets
 
 #: Topics a worker consumes.
 INPUTS = ("transfer", "balances")
-_ANSWER_S = 15.0
+_ANSWER_S = 60.0
 _TRICKLE_S = 0.15
 
 
@@ -128,14 +128,14 @@ class Cluster:
         try:
             reader.assign([TopicPartition(name, number, 0) for (name, number), end in left.items() if end])
             waiting = {at for at, end in left.items() if end}
-            give_up = time.monotonic() + 4 * _ANSWER_S
+            give_up = time.monotonic() + 2 * _ANSWER_S
             while waiting:
                 if time.monotonic() > give_up:
                     raise TimeoutError(f"{waiting} could not be read to the end")
                 for message in reader.consume(2000, 0.5):
                     error = message.error()
                     if error is None:
-                        give_up = time.monotonic() + 4 * _ANSWER_S
+                        give_up = time.monotonic() + 2 * _ANSWER_S
                         yield message
                     elif error.code() == KafkaError._PARTITION_EOF:
                         waiting.discard((message.topic(), message.partition()))
