@@ -177,5 +177,6 @@ def test_a_worker_that_cannot_be_a_member_ends_and_says_why(service: Service) ->
         assert worker.wait() == 1, worker.said
     finally:
         stranger.close()
-    assert f"error: The consumer of group {service.id} ended: InconsistentGroupProtocol" in worker.said
+    assert f"error: Group {service.id} has members of another kind" in worker.said
+    assert "InconsistentGroupProtocol" in worker.said
     assert "What was committed is kept" in worker.said
