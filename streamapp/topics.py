@@ -30,6 +30,10 @@ INBOX_MARGIN_MS = _DAY_MS
 CLEANUP, SIZE, STAMP = "cleanup.policy", "max.message.bytes", "message.timestamp.type"
 MIN_ISR, MIN_LAG = "min.insync.replicas", "min.compaction.lag.ms"
 RETENTION, SEGMENT = "retention.ms", "segment.ms"
+SEGMENT_BYTES, DELETE_RETENTION = "segment.bytes", "delete.retention.ms"
+CLEANABLE = "min.cleanable.dirty.ratio"
+#: Behind an app's id: the topic of its inputs' positions.
+POSITIONS = "-positions"
 
 
 class Remedy(Enum):
@@ -124,13 +128,17 @@ def min_insync_replicas(replication_factor: int) -> int:
 
 
 def specs(settings: Settings, brokers: int) -> tuple[TopicSpec, ...]:
-    """Every topic of the contract, in its order. All have the same partition count: a task is one number in all."""
+    """Every topic of the contract, in its order. All have the same partition count: a task is one number in all.
+
+    But the last one, that of the positions, which has one.
+    """
     return (
         *(spec(settings, brokers, declared.name, config=declared.config) for declared in CONTRACT),
         *(roomy_spec(settings, brokers, f"{declared.name}-dlt") for declared in CONTRACT if declared.consumed),
         *(roomy_spec(settings, brokers, f"{declared.name}-late") for declared in CONTRACT if declared.windowed),
         *(changelog_spec(settings, brokers, f"{settings.id}-{table}-changelog") for table in TABLES),
         inbox_changelog_spec(settings, brokers, f"{settings.id}-inbox-changelog"),
+        positions_spec(settings, brokers, settings.id + POSITIONS),
     )
 
 
@@ -168,6 +176,15 @@ def inbox_changelog_spec(settings: Settings, brokers: int, name: str, partitions
     return spec(settings, brokers, name, partitions, kept)
 
 
+def positions_spec(settings: Settings, brokers: int, name: str) -> TopicSpec:
+    """Where an app's commits write how far its inputs are: compacted, in segments so small that it is read at once.
+
+    Every commit leaves a control record in it, which Kafka keeps for `delete.retention.ms` once the log is compacted.
+    """
+    kept = {CLEANUP: "compact", SEGMENT_BYTES: str(1 << 20), DELETE_RETENTION: str(_HOUR_MS // 60), CLEANABLE: "0.1"}
+    return spec(settings, brokers, name, 1, kept)
+
+
 def _common(copies: int) -> dict[str, str]:
     """What every topic has. Append-time stamps: retention, inbox age and replays must not trust a sender's clock."""
     return {
@@ -184,7 +201,9 @@ def differences(wanted: Sequence[TopicSpec], actual: Mapping[str, ActualTopic]) 
     Where the partition count of an existing topic is wrong, missing topics are for a person too: creating them
     with a count that does not fit their neighbours would only add to what must be mended.
     """
-    existing = [actual[spec.name] for spec in wanted if spec.name in actual]
+    # The topic of positions has a count of its own, by which nobody else's is judged.
+    counted = [spec for spec in wanted if not spec.name.endswith(POSITIONS)]
+    existing = [actual[spec.name] for spec in counted if spec.name in actual]
     misfit = any(_partitions_differ(spec, actual.get(spec.name)) for spec in wanted)
     found: list[Difference] = []
     for spec in wanted:
@@ -273,5 +292,8 @@ _COST: Mapping[str, str] = {
     MIN_ISR: "acknowledged records could be lost with one broker, or none be accepted",
     RETENTION: "an inbox that is restored would have forgotten ids too early, or never forget them",
     SEGMENT: "segments that are not closed in time are not deleted in time",
+    SEGMENT_BYTES: "positions in large segments are read for longer at each start",
+    DELETE_RETENTION: "the control records among the positions are read at each start for as long",
+    CLEANABLE: "positions that are not compacted in time are read for longer at each start",
     MIN_LAG: "upserts would be compacted away before auditors have read them",
 }

@@ -13,7 +13,7 @@ from streamapp.cli import output
 from streamapp.errors import ConfigurationError, StreamAppError, Unavailable
 
 #: Modules of `streamapp.cli` with a function `register(app)`, in the order `--help` lists their commands.
-COMMANDS: tuple[str, ...] = ("demo", "embedded", "topics", "worker", "feed", "audit", "check", "schema")
+COMMANDS: tuple[str, ...] = ("demo", "embedded", "topics", "worker", "feed", "audit", "check", "positions", "schema")
 
 
 def build() -> typer.Typer:

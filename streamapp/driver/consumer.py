@@ -105,6 +105,10 @@ class GroupConsumer:
         """A mark of the last fetch that was answered for an assigned partition: its time, to be compared only."""
         return None if self.position(partition) is None else self._member.answered(partition)
 
+    def leader_epoch(self, partition: Partition) -> int:
+        """The leader epoch of what was fetched last of a partition, or a newer one; -1 where nothing was."""
+        return self._member.leader_epoch(partition)
+
     # --- partitions come and go (called by the member, which would only log what these raise)
 
     async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:

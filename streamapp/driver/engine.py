@@ -27,6 +27,7 @@ from streamapp.driver.gate import Gate
 from streamapp.driver.intents import Intents
 from streamapp.driver.merging import Merging
 from streamapp.driver.pace import Pace
+from streamapp.driver.positions import Positions
 from streamapp.driver.replay import Replay
 from streamapp.driver.sealed import Sealed, moved_offsets
 from streamapp.driver.task import Task
@@ -67,6 +68,8 @@ class Engine:
         self.changelogs: dict[str, str] = {}
         self.membership: Membership | None = None
         self.consumer: Consumer | None = None
+        #: What each commit writes of the inputs' positions; None: nothing.
+        self.positions: Positions | None = None
         self.committed: dict[Partition, int] = {}
         #: An error has ended the worker: nothing commits any more, and it must not rejoin.
         self.over = False
@@ -188,10 +191,10 @@ class Engine:
             try:
                 await self.commit()
             except Exception as exc:  # noqa: BLE001 - it ends the worker, with its reason
-                self._end(exc)
+                self.end(exc)
                 return
 
-    def _end(self, exc: BaseException) -> None:
+    def end(self, exc: BaseException) -> None:
         """End the worker with an error. What is open has no effect; what was committed is in Kafka."""
         if not self.over:
             self.over = True
@@ -268,7 +271,7 @@ class Engine:
             return False
         except InstanceFenced as exc:
             self.lose()
-            self._end(exc)
+            self.end(exc)
             raise
         except Fenced as exc:
             logger.warning("partitions lost: %s", exc)
@@ -280,7 +283,7 @@ class Engine:
                 self._due.set()
             raise
         except Exception as exc:
-            self._end(exc)
+            self.end(exc)
             raise
         finally:
             self.gate.hurried = False
@@ -298,7 +301,9 @@ class Engine:
         self.commits.sealed()
         count = self._pace.finished
         self._pace.reset()
-        self._in_flight = Sealed(self.tasks, self.producer, self.changelogs, self.committed, self.consumer)
+        self._in_flight = Sealed(
+            self.tasks, self.producer, self.changelogs, self.committed, self.consumer, self.positions
+        )
         return self._in_flight, count
 
     def _settle(self, sealed: Sealed, count: int, began: float, written: Mapping[Partition, Written]) -> None:

@@ -62,13 +62,17 @@ class Member(Protocol):
     def answered(self, partition: Partition) -> int | None:
         """A mark of the last fetch that was answered for the partition; another one for each answer."""
 
+    def leader_epoch(self, partition: Partition) -> int:
+        """The leader epoch of what was fetched last, or a newer one; -1 where nothing was."""
+
     async def fetch(
         self, timeout_s: float, record_limit: int, full: Collection[Partition] = ()
     ) -> Mapping[Any, list[Record]]:
         """Records by partition, waiting for the first at most so long, or until `wake()`.
 
         None of the partitions that are `full`, which is looked at again when something came; what was fetched of them
-        is kept for later.
+        is kept for later. `PositionLost` where a partition cannot be read on from its position: it is never another
+        one in silence.
         """
 
     def wake(self) -> None:
@@ -134,6 +138,9 @@ class Consumer(Protocol):
 
     def end(self, partition: Partition) -> int | None:
         """The high watermark as the last fetch saw it."""
+
+    def leader_epoch(self, partition: Partition) -> int:
+        """The leader epoch of what was fetched last, or a newer one; -1 where nothing was."""
 
     def has_room(self, partition: Partition) -> None:
         """Hand over records of this partition again."""

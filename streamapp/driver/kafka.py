@@ -28,12 +28,15 @@ from aiokafka.structs import TopicPartition
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.driver.environment import Listener, WantedTopics
+from streamapp.driver.epochs import Epochs
+from streamapp.driver.overheard import Overheard, settled_positions
 from streamapp.driver.raw_batch import read_batch
 from streamapp.driver.record import Batches, Chunk, Record, Unpacked
 from streamapp.driver.refusals import explained, may_not_read, not_created
 from streamapp.driver.spacing import pause_s
 from streamapp.driver.state_directory import State, opened_state
 from streamapp.eos.connections import LOST, KafkaCluster, connect, security_options
+from streamapp.eos.positions import PositionLost
 from streamapp.eos.protocol import Membership
 from streamapp.errors import ConfigurationError, StreamAppError, Unavailable
 from streamapp.failpoints import failpoint
@@ -70,15 +73,18 @@ class KafkaEnvironment:
         self._settings = settings
         self._assignor = assignor
         self._options = {"bootstrap_servers": settings.broker, **security_options(settings)}
+        self._cluster: KafkaCluster | None = None
 
     def open_state(self) -> State:
         return opened_state(self._settings)
 
     async def connect(self) -> KafkaCluster:
-        return await connect(self._settings.broker, security=security_options(self._settings))
+        self._cluster = await connect(self._settings.broker, security=security_options(self._settings))
+        return self._cluster
 
     def member(self, due_in_s: Callable[[], float]) -> KafkaMember:
-        return KafkaMember(self._settings, self._assignor, self._options, due_in_s)
+        assert self._cluster is not None
+        return KafkaMember(self._settings, self._assignor, self._options, due_in_s, self._cluster)
 
     async def changelogs(self, starts: Mapping[Partition, int]) -> KafkaFetches:
         consumer = aiokafka.AIOKafkaConsumer(
@@ -157,8 +163,15 @@ class KafkaMember:
     """A `Member`: aiokafka's consumer."""
 
     def __init__(
-        self, settings: Settings, assignor: Any, options: Mapping[str, Any], due_in_s: Callable[[], float]
+        self,
+        settings: Settings,
+        assignor: Any,
+        options: Mapping[str, Any],
+        due_in_s: Callable[[], float],
+        cluster: KafkaCluster,
     ) -> None:
+        self._cluster = cluster
+        self._epochs = Epochs(settings.id)
         self._group, self._instance = settings.id, settings.instance
         #: How long to wait behind an answer of so many bytes.
         self._pause_s = lambda byte_count: pause_s(settings.commit_interval, byte_count, due_in_s())
@@ -172,7 +185,7 @@ class KafkaMember:
             partition_assignment_strategy=[assignor],
             isolation_level="read_committed",
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",
             session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(min(settings.session_timeout / 4, _HEARTBEAT_S) * 1000),
             max_partition_fetch_bytes=_PARTITION_BYTES,
@@ -208,6 +221,8 @@ class KafkaMember:
                 raise Unavailable(str(exc)) from exc
             fetcher = self._consumer._fetcher
             results = fetcher._records = _Results(fetcher._records, self._arrived.set, self._unreadable.__setitem__)
+            fetcher._client = Overheard(fetcher._client, self._epochs.saw)
+            fetcher._update_fetch_positions = settled_positions
             fetcher._proc_fetch_request = _Spaced(fetcher, results, self._pause_s).fetch
 
     def share_fetches(self, partition_count: int) -> None:
@@ -277,6 +292,9 @@ class KafkaMember:
         stamp: int | None = self._consumer.last_poll_timestamp(TopicPartition(*partition))
         return stamp
 
+    def leader_epoch(self, partition: Partition) -> int:
+        return self._epochs.newest(partition)
+
     async def fetch(
         self, timeout_s: float, record_limit: int, full: Collection[Partition] = ()
     ) -> Mapping[Any, list[Record]]:
@@ -293,6 +311,10 @@ class KafkaMember:
                         fetched = await self._fetched(record_limit, full)
         return fetched
 
+    def forget_epochs(self) -> None:
+        """Partitions have changed hands: what is fetched from here on follows nothing."""
+        self._epochs.forget()
+
     def wake(self) -> None:
         self._arrived.set()
 
@@ -301,6 +323,8 @@ class KafkaMember:
         wanted = [tp for tp in self.assignment() if tp not in full] if full else []
         if full and not wanted:  # to name none would be to ask for all
             return {}
+        if self._epochs.are_in_doubt and not await self._epochs.verify(self._cluster):
+            return {}
         try:
             for tp, offset in list(self._unreadable.items()):
                 if self.position(tp) != offset:  # sought meanwhile, or given up: it is found again by who gets there
@@ -308,6 +332,9 @@ class KafkaMember:
                 elif tp not in full and (found := await self._read_around(tp, offset)):
                     return {tp: found}
             fetched: Mapping[Any, list[Record]] = await self._consumer.getmany(*wanted, max_records=record_limit)
+        except aiokafka.errors.OffsetOutOfRangeError as exc:
+            ((tp, offset),) = exc.args[0].items()
+            raise PositionLost(Partition(*tp), offset, self._group) from exc
         except aiokafka.errors.KafkaError as exc:
             raise self._ended(exc) from exc
         return fetched
@@ -486,6 +513,7 @@ class _RebalanceListener(aiokafka.ConsumerRebalanceListener):
         await self._listener.on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
+        self._member.forget_epochs()
         if self._member.has_true_assignment():
             self._member.share_fetches(len(assigned))
             await self._listener.on_partitions_assigned(assigned)

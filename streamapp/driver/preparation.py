@@ -17,11 +17,10 @@ from streamapp.driver.inbox import InboxTable
 from streamapp.driver.intents import Intents
 from streamapp.driver.restore import Restoring, restore_stores
 from streamapp.driver.route import TopicRoute
+from streamapp.driver.starting import starting_offsets
 from streamapp.driver.state_directory import State
 from streamapp.driver.task import Task
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.protocol import OffsetOf
-from streamapp.eos.recovery import listed_offsets, stable_offsets
 from streamapp.errors import ConfigurationError, RecordError
 from streamapp.failpoints import failpoint
 from streamapp.state import Identity
@@ -61,11 +60,12 @@ class Preparation:
         for topic in sorted({*self.subscribed, *consumed}):
             await self._refuse_a_changed_topic(topic)
         failpoint("K15a")
-        offsets = await self._starting_offsets(partitions)
+        counts = {topic: (await producer.ensure(topic)).partition_count for topic in sorted(consumed)}
+        offsets = await self._starting_offsets(partitions, counts)
         failpoint("K15b")
         tasks: dict[tuple[int, int], Task] = {}
         for partition in sorted(partitions):
-            count = (await producer.ensure(partition.topic)).partition_count
+            count = counts[partition.topic]
             task = tasks.get((count, partition.number))
             if task is None:
                 task = tasks[count, partition.number] = Task(partition.number, engine.gate, engine, {})
@@ -99,22 +99,24 @@ class Preparation:
                 f"of a key's records matters, add partitions to {letters}, too."
             )
 
-    async def _starting_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """The committed offsets, once they are stable; the beginning where nothing was ever committed."""
-        cluster, group = self._cluster, self._app.settings.id
-        committed = await stable_offsets(cluster, group, partitions, clock=self._environment.clock)
-        begin = await listed_offsets(cluster, tuple(partitions), OffsetOf.EARLIEST, clock=self._environment.clock)
-        offsets = {}
-        for partition, offset in committed.items():
-            earliest = begin[partition]
-            if offset is not None and offset < earliest:
-                raise ConfigurationError(
-                    f"{partition}: the committed offset {offset} is gone, the topic now begins at {earliest}: records "
-                    "were deleted before they were processed. Nothing was skipped. Raise the topic's retention, and "
-                    f"reset the offsets of group {group} to go on without them."
-                )
-            offsets[partition] = earliest if offset is None else offset
-        return offsets
+    async def _starting_offsets(
+        self, partitions: Collection[Partition], counts: Mapping[str, int]
+    ) -> dict[Partition, int]:
+        """Where to read each partition on from; what its task's tables hold decides where nothing else is known."""
+        engine, positions = self._engine, self._engine.positions
+        assert positions is not None
+        await positions.prepare(engine.producer)
+        positions.topic_ids = {topic: (await engine.producer.ensure(topic)).topic_id for topic in sorted(counts)}
+        log_counts = {log: (await engine.producer.ensure(log)).partition_count for log in self._changelogs().values()}
+        logs_of = {
+            at: [Partition(log, at.number) for log, count in log_counts.items() if count == counts[at.topic]]
+            for at in partitions
+        }
+        group = self._app.settings.id
+        return await starting_offsets(self._cluster, self._environment, group, positions, logs_of, counts)
+
+    def _changelogs(self) -> dict[str, str]:
+        return {name: table.changelog_topic_name for name, table in self._app.tables.items()}
 
     def _new_intents(self, engine: Engine) -> Intents:
         handlers = self._app.intent_handlers
@@ -129,7 +131,7 @@ class Preparation:
 
     async def _restore(self, tasks: Mapping[tuple[int, int], Task]) -> None:
         engine, app = self._engine, self._app
-        engine.changelogs = {name: table.changelog_topic_name for name, table in app.tables.items()}
+        engine.changelogs = self._changelogs()
         if engine.intents is None and INTENTS in app.tables:
             engine.intents = self._new_intents(engine)
         retentions_s = {name: math.ceil(t.retention_s) for name, t in app.tables.items() if isinstance(t, InboxTable)}

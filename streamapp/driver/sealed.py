@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from streamapp.driver.environment import Consumer
+from streamapp.driver.positions import Positions
 from streamapp.driver.task import Task
 from streamapp.eos.producer import Producer, Written
 from streamapp.state.partition import Partition as StorePartition
@@ -33,6 +34,7 @@ class Sealed:
         changelogs: Mapping[str, str],
         committed: Mapping[Partition, int],
         consumer: Consumer | None,
+        positions: Positions | None = None,
     ) -> None:
         #: How far events have finished; `offsets` may be further, behind control records.
         self.finished = {at: it.offset for task in tasks for at, it in task.inputs.items()}
@@ -49,6 +51,8 @@ class Sealed:
                     changelog = changelogs[table]
                     self._stores[Partition(changelog, task.number)] = store
                     producer.append_all(changelog, task.number, store.seal())
+        self._positions = positions
+        self._positioned = {} if positions is None else positions.seal(producer, committed, self.offsets, consumer)
         producer.seal()
 
     def settle(self, written: Mapping[Partition, Written]) -> None:
@@ -57,6 +61,8 @@ class Sealed:
             if time is not None:
                 for store in task.stores.values():
                     store.advance(*time)
+        if self._positions is not None:
+            self._positions.settle(self._positioned)
         for changelog, store in self._stores.items():
             store.commit(written[changelog].next_offset)
 

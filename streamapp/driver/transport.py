@@ -29,18 +29,20 @@ from streamapp.driver.held_upserts import HeldUpserts
 from streamapp.driver.idle import commit_idle_positions
 from streamapp.driver.inbox import InboxTable, one_count
 from streamapp.driver.kafka import KafkaEnvironment
+from streamapp.driver.positions import Positions
 from streamapp.driver.preparation import Preparation
 from streamapp.driver.seat import give_back
 from streamapp.driver.state_directory import State
 from streamapp.driver.topic_setup import create, missing
 from streamapp.driver.views import Views
+from streamapp.driver.watch import watch_topics
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.patience import Patience, available
 from streamapp.eos.plain import PlainCluster, PlainProducer
 from streamapp.eos.producer import Producer
 from streamapp.errors import StreamAppError, Unavailable
 from streamapp.failpoints import failpoint
-from streamapp.topics import changelog_spec, inbox_changelog_spec
+from streamapp.topics import TopicSpec, changelog_spec, inbox_changelog_spec, positions_spec
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ class Consumer(Service):
         producer = self._new_producer(cluster)
         await producer.start()
         engine = self._engine = Engine(settings, producer, environment.clock, crash=self.end)
+        engine.positions = Positions(settings.id, lags=settings.processing_guarantee == "at_least_once")
         self._member = environment.member(engine.due_in_s)
         self._preparation = Preparation(app, engine, cluster, self._state, environment)
         self._group = GroupConsumer(
@@ -152,16 +155,15 @@ class Consumer(Service):
         declared = {name: count for name, count in app.declared_topics.items() if name not in changelogs}
         for channel in app.topics:  # streams made by group_by() say how many partitions they want
             declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
-        await self._create(
-            missing(
-                app.settings,
-                declared=declared,
-                consumed=names,
-                windowed={topic for table in app.windowed_tables for topic in table.topics},
-                upserts=app.upsert_topics,
-                changelogs={table.changelog_topic_name: table.partitions for table in tables},
-            )
+        wanted_of = missing(
+            app.settings,
+            declared=declared,
+            consumed=names,
+            windowed={topic for table in app.windowed_tables for topic in table.topics},
+            upserts=app.upsert_topics,
+            changelogs={table.changelog_topic_name: table.partitions for table in tables},
         )
+        await self._create(lambda brokers, counts: {**wanted_of(brokers, counts), **self._positions(brokers)})
         await self._create_task_changelogs(names)
         member, group = self._member, self._group
         await available(self._patience("joining the group"), lambda: member.subscribe(names, group))
@@ -173,6 +175,9 @@ class Consumer(Service):
                     self._guarded(commit_idle_positions(self._engine, self._environment.clock)), name="streamapp-idle"
                 ),
             ]
+            assert self._cluster is not None
+            watch = watch_topics(self._engine, self._cluster, self._environment.clock)
+            self._work.append(asyncio.create_task(self._guarded(watch), name="streamapp-watch"))
             if app.windowed_tables:
                 closings = Closings(self._engine, app.windowed_tables, self._environment.clock)
                 self._work.append(asyncio.create_task(self._guarded(closings.run()), name="streamapp-closings"))
@@ -180,6 +185,11 @@ class Consumer(Service):
                 held = HeldUpserts(self._engine, app.limited_upserts, self._environment.clock)
                 self._engine.before_commit = held.send_due
                 self._work.append(asyncio.create_task(self._guarded(held.run()), name="streamapp-upserts"))
+
+    def _positions(self, brokers: int) -> dict[str, TopicSpec]:
+        assert self._engine is not None and self._engine.positions is not None
+        name = self._engine.positions.topic
+        return {name: positions_spec(self.app.settings, brokers, name)}
 
     async def _create_task_changelogs(self, consumed: Iterable[str]) -> None:
         """Changelogs of the app's own tables, with as many partitions as the topics whose events they belong to."""

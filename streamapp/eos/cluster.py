@@ -8,6 +8,7 @@ from typing import Protocol
 from streamapp.eos.protocol import (
     EndTxn,
     EndTxnAnswer,
+    EpochEnds,
     Features,
     GroupDescription,
     InitProducerId,
@@ -49,6 +50,12 @@ class Cluster(Protocol):
 
     async def describe_topic(self, topic: str) -> TopicDescription:
         """Shape and limits of a topic, asked of the broker each time; never creates one (error 3 if there is none)."""
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        """The id of each topic, asked of a broker each time; one that does not exist now is left out."""
+
+    async def epoch_ends(self, epochs: Mapping[Partition, int]) -> EpochEnds:
+        """To the leaders: where the records of these leader epochs end; without a leader: error 5."""
 
     async def leaders(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """The node that leads each partition, refreshed where known to be stale; without a leader: left out."""

@@ -19,7 +19,6 @@ from aiokafka.protocol.admin import DescribeConfigsRequest, DescribeGroupsReques
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.group import LeaveGroupRequest
-from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
 from streamapp.eos import wire
@@ -29,6 +28,8 @@ from streamapp.eos.protocol import (
     Code,
     EndTxn,
     EndTxnAnswer,
+    EpochEnd,
+    EpochEnds,
     Features,
     GroupDescription,
     GroupMember,
@@ -190,16 +191,32 @@ class KafkaCluster:
         return wire.features_answer(await self._send(self._any_node(), wire.ApiVersionsRequest()))
 
     async def describe_topic(self, topic: str) -> TopicDescription:
-        error, numbers = (await self._look_up_leaders([topic]))[topic]
-        if error != Code.NONE:
-            return TopicDescription(topic, error)
+        found = (await self._look_up_leaders([topic]))[topic]
+        if found.error != Code.NONE:
+            return found
         request = DescribeConfigsRequest([(_TOPIC_RESOURCE, topic, _TOPIC_CONFIGS)])
         response = await self._send(self._any_node(), request)
         for code, _message, _kind, _name, entries in response.resources:
             if code != Code.NONE:
                 return TopicDescription(topic, code)
-            return _described(topic, numbers, {name: value for name, value, *_ in entries})
+            return _described(found, {name: value for name, value, *_ in entries})
         raise NoAnswer(f"The description of {topic} came back empty.")
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        found = await self._look_up_leaders(topics)
+        return {name: topic.topic_id for name, topic in found.items() if topic.error == Code.NONE}
+
+    async def epoch_ends(self, epochs: Mapping[Partition, int]) -> EpochEnds:
+        ends = dict.fromkeys(epochs, EpochEnd(Code.LEADER_NOT_AVAILABLE))
+        by_node: dict[int, dict[Partition, int]] = {}
+        for partition, node in (await self.leaders(tuple(epochs))).items():
+            by_node.setdefault(node, {})[partition] = epochs[partition]
+        for node, asked in by_node.items():
+            ends.update(wire.epoch_ends_answer(await self._send(node, wire.EpochEndsRequest(asked))))
+        for partition, end in ends.items():
+            if end.error != Code.NONE:
+                self._leaders.pop(partition, None)
+        return ends
 
     async def leaders(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         missing = {partition.topic for partition in partitions if partition not in self._leaders}
@@ -338,13 +355,17 @@ class KafkaCluster:
             await self._know_nodes([node])
         return Code.NONE, node
 
-    async def _look_up_leaders(self, topics: Collection[str]) -> dict[str, tuple[int, int]]:
-        """Refresh the leaders of these topics: topic -> (error, number of partitions). Creates no topic."""
-        response = await self._send(self._any_node(), MetadataRequest(list(topics), allow_auto_topic_creation=False))
-        found = dict.fromkeys(topics, (int(Code.UNKNOWN_TOPIC_OR_PARTITION), 0))
+    async def _look_up_leaders(self, topics: Collection[str]) -> dict[str, TopicDescription]:
+        """Refresh the leaders of these topics: their partitions, ids and leader epochs. Creates no topic."""
+        response = await self._send(self._any_node(), wire.TopicsRequest(topics))
+        found = {topic: TopicDescription(topic, Code.UNKNOWN_TOPIC_OR_PARTITION) for topic in topics}
         nodes = set()
-        for error, topic, _internal, partitions in response.topics:
-            found[topic] = (error, len(partitions))
+        for error, topic, topic_id, _internal, partitions, *_ in response.topics:
+            epochs = {number: epoch for _error, number, _leader, epoch, *_ in partitions}
+            numbered = tuple(epochs.get(number, -1) for number in range(len(partitions)))
+            found[topic] = TopicDescription(
+                topic, error, partition_count=len(partitions), topic_id=topic_id, leader_epochs=numbered
+            )
             for _error, number, leader, *_ in partitions:
                 self._leaders.pop(Partition(topic, number), None)
                 if leader >= 0:
@@ -373,11 +394,8 @@ def _member(metadata: bytes, owned: bytes) -> GroupMember:
     return GroupMember(said, frozenset(Partition(*partition) for partition in partitions))
 
 
-def _described(topic: str, partition_count: int, configs: Mapping[str, str | None]) -> TopicDescription:
-    usual = TopicDescription(topic)
-    return TopicDescription(
-        topic,
-        partition_count=partition_count,
+def _described(usual: TopicDescription, configs: Mapping[str, str | None]) -> TopicDescription:
+    return usual._replace(
         max_message_bytes=_number(configs, "max.message.bytes", usual.max_message_bytes),
         compacted="compact" in (configs.get("cleanup.policy") or ""),
         append_time=configs.get("message.timestamp.type") == "LogAppendTime",

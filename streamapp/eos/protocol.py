@@ -67,6 +67,7 @@ class Code(IntEnum):
     UNSTABLE_OFFSET_COMMIT = 88
     THROTTLING_QUOTA_EXCEEDED = 89
     PRODUCER_FENCED = 90
+    UNKNOWN_TOPIC_ID = 100
     TRANSACTION_ABORTABLE = 120
 
 
@@ -136,6 +137,10 @@ class TopicDescription(NamedTuple):
     #: How far from the broker's clock a record's own timestamp may be, in ms; beyond it the batch is refused (32).
     timestamp_before_max_ms: int = 2**63 - 1
     timestamp_after_max_ms: int = 2**63 - 1
+    #: Kafka's own text of it: another topic of the same name has another one (KIP-516).
+    topic_id: str = ""
+    #: Of each partition, by its number: counts up with each election; -1 where it is not known.
+    leader_epochs: tuple[int, ...] = ()
 
 
 class InitProducerId(NamedTuple):
@@ -233,6 +238,17 @@ class CommittedOffset(NamedTuple):
 class OffsetFetchAnswer(NamedTuple):
     error: int
     offsets: Mapping[Partition, CommittedOffset]
+
+
+class EpochEnd(NamedTuple):
+    """Where the records of a leader epoch end in a log; -1 where the leader does not know (KIP-320)."""
+
+    error: int
+    offset: int = -1
+
+
+#: One answer a partition.
+EpochEnds = Mapping[Partition, EpochEnd]
 
 
 class OffsetOf(IntEnum):

@@ -67,6 +67,25 @@ async def stable_offsets(
     return found
 
 
+async def epoch_ends(
+    cluster: Cluster, epochs: Mapping[Partition, int], *, clock: Clock = SYSTEM_CLOCK, patience_s: float = PATIENCE_S
+) -> dict[Partition, int | None]:
+    """Where each of these leader epochs ends in its log; None where the leader does not know that epoch."""
+    what = f"asking where leader epochs of {len(epochs)} partitions end"
+    patience = Patience(clock, what, limit_s=patience_s, on_limit=Unavailable)
+    while True:
+        try:
+            ends = await cluster.epoch_ends(epochs)
+        except NoAnswer as exc:
+            await patience.pause(str(exc))
+            continue
+        code = worst(end.error for end in ends.values())
+        if code == Code.NONE:
+            return {partition: end.offset if end.offset >= 0 else None for partition, end in ends.items()}
+        _refuse(code, "The leader epochs of the partitions cannot be read")
+        await patience.pause(named(code))
+
+
 class RestorePlan(NamedTuple):
     """How to bring one store up to date with its changelog."""
 

@@ -91,6 +91,7 @@ REMEDIES: dict[int, Remedy] = {
     Code.UNSTABLE_OFFSET_COMMIT: Remedy.REPEAT,
     Code.THROTTLING_QUOTA_EXCEEDED: Remedy.REPEAT,
     Code.PRODUCER_FENCED: Remedy.ASK,
+    Code.UNKNOWN_TOPIC_ID: Remedy.REROUTE,
     Code.TRANSACTION_ABORTABLE: Remedy.ABORT,
 }
 

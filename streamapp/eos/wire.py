@@ -8,10 +8,12 @@ end every structure with tagged fields. aiokafka writes tagged fields without th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import base64
+from collections.abc import Collection, Iterable, Mapping
 from io import BytesIO
 from typing import Any
 
+from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response, ResponseHeader_v0
 from aiokafka.protocol.types import (
     Boolean,
@@ -31,6 +33,8 @@ from streamapp.eos.protocol import (
     CommittedOffset,
     EndTxn,
     EndTxnAnswer,
+    EpochEnd,
+    EpochEnds,
     Features,
     Identity,
     InitProducerId,
@@ -405,3 +409,138 @@ class NewestOffsetRequest(Request[NewestOffsetRequest_v7]):
             for topic, partitions in self._topics.items()
         ]
         return request_struct_class(-1, 0, nested, _NO_TAGS)
+
+
+class _Uuid(AbstractType[str]):
+    """Kafka's text of an id: 16 bytes in URL-safe base 64."""
+
+    @classmethod
+    def encode(cls, value: str) -> bytes:
+        return base64.urlsafe_b64decode(value + "==")
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> str:
+        return base64.urlsafe_b64encode(data.read(16)).decode().rstrip("=")
+
+
+_NO_ID = "A" * 22
+
+
+class TopicsResponse_v12(Response):  # noqa: N801
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("brokers", CompactArray(("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT), _TAGS)),
+        ("cluster_id", _TEXT),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", _TEXT),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("index", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("in_sync", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        _TAGS,
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class TopicsRequest_v12(RequestStruct):  # noqa: N801
+    """Metadata by name, with the topics' ids (v10, KIP-516) and leader epochs. Creates no topic."""
+
+    API_KEY = 3
+    API_VERSION = 12
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = TopicsResponse_v12
+    SCHEMA = Schema(
+        ("topics", CompactArray(("topic_id", _Uuid), ("name", _TEXT), _TAGS)),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        _TAGS,
+    )
+
+
+class TopicsRequest(Request[TopicsRequest_v12]):
+    API_KEY = 3
+
+    def __init__(self, topics: Collection[str]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: Any) -> Any:
+        return request_struct_class([(_NO_ID, topic, _NO_TAGS) for topic in self._topics], False, False, _NO_TAGS)
+
+
+class EpochEndsResponse_v4(Response):  # noqa: N801
+    API_KEY = 23
+    API_VERSION = 4
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("name", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader_epoch", Int32),
+                        ("end_offset", Int64),
+                        _TAGS,
+                    ),
+                ),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class EpochEndsRequest_v4(RequestStruct):  # noqa: N801
+    """OffsetForLeaderEpoch (KIP-320), as a consumer asks it."""
+
+    API_KEY = 23
+    API_VERSION = 4
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = EpochEndsResponse_v4
+    SCHEMA = Schema(
+        ("replica_id", Int32),
+        _of_partitions(("partition", Int32), ("current_leader_epoch", Int32), ("leader_epoch", Int32)),
+        _TAGS,
+    )
+
+
+class EpochEndsRequest(Request[EpochEndsRequest_v4]):
+    API_KEY = 23
+
+    def __init__(self, epochs: Mapping[Partition, int]) -> None:
+        self._epochs = epochs
+
+    def build(self, request_struct_class: Any) -> Any:
+        topics = _by_topic((partition, (-1, epoch, _NO_TAGS)) for partition, epoch in self._epochs.items())
+        return request_struct_class(-1, topics, _NO_TAGS)
+
+
+def epoch_ends_answer(response: Any) -> EpochEnds:
+    return {
+        Partition(topic, number): EpochEnd(code, offset)
+        for topic, partitions, _ in response.topics
+        for code, number, _, offset, _ in partitions
+    }

@@ -8,13 +8,18 @@ timers only and takes its time from there, so on a virtual loop it is a function
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextvars
-from collections.abc import Callable, Iterable
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from streamapp.eos.protocol import (
     Code,
     EndTxn,
     EndTxnAnswer,
+    EpochEnd,
+    EpochEnds,
     Features,
     Identity,
     InitProducerId,
@@ -75,6 +80,8 @@ class MemoryBroker:
         #: How far append times are ahead of the loop's time: a test may feed tomorrow's records without waiting.
         self.append_ahead_s = 0.0
         self._sweeping = False
+        #: How often each topic was made.
+        self._made: Counter[str] = Counter()
 
     # What an administrator and other producers do
 
@@ -82,17 +89,40 @@ class MemoryBroker:
         """Create a topic; `limits` are the fields of `TopicDescription`. It must not exist."""
         if name in self.topics:
             raise ValueError(f"topic {name} exists")
-        topic = TopicDescription(name, partition_count=partition_count)._replace(**limits)  # type: ignore[arg-type]
-        self.topics[name] = topic
+        self._made[name] += 1  # by name, so that the order in which topics are made decides nothing
+        digest = hashlib.sha256(f"{name} {self._made[name]}".encode()).digest()
+        topic_id = base64.urlsafe_b64encode(digest[:16]).decode().rstrip("=")
+        topic = TopicDescription(name, partition_count=partition_count, topic_id=topic_id)
+        topic = self.topics[name] = topic._replace(**limits)  # type: ignore[arg-type]
         for number in range(partition_count):
             partition = Partition(name, number)
             self.logs[partition] = PartitionLog(partition, topic)
         return topic
 
     def delete_topic(self, name: str) -> None:
-        """Delete a topic with what it holds; committed offsets on it stay, as in Kafka."""
+        """Delete a topic with what it holds, and with what groups have committed on it."""
         for number in range(self.topics.pop(name).partition_count):
             del self.logs[Partition(name, number)]
+            for group in self.groups.values():
+                group.offsets.committed.pop(Partition(name, number), None)
+
+    def delete_records(self, partition: Partition, before: int) -> None:
+        """`kafka-delete-records`: the log begins there."""
+        self.logs[partition].delete_before(before)
+
+    def elect(self, partition: Partition, truncate_to: int | None = None) -> None:
+        """Another leader takes a partition over; with `truncate_to` one that lacks what lies from there on."""
+        self.logs[partition].elect(truncate_to)
+
+    def delete_offsets(self, group: str, partitions: Collection[Partition] | None = None) -> None:
+        """A group's offsets expire (KIP-211) or are deleted: those of these partitions, or all of them."""
+        committed = self.group(group).offsets.committed
+        for partition in list(committed) if partitions is None else partitions:
+            committed.pop(partition, None)
+
+    def reset_offset(self, group: str, partition: Partition, offset: int) -> None:
+        """`kafka-consumer-groups --reset-offsets`: the group's offset is this one."""
+        self.group(group).offsets.committed[partition] = offset
 
     def send(
         self,
@@ -131,7 +161,21 @@ class MemoryBroker:
 
     def describe_topic(self, topic: str) -> TopicDescription:
         found = self.topics.get(topic)
-        return found if found is not None else TopicDescription(topic, Code.UNKNOWN_TOPIC_OR_PARTITION)
+        if found is None:
+            return TopicDescription(topic, Code.UNKNOWN_TOPIC_OR_PARTITION)
+        numbers = range(found.partition_count)
+        return found._replace(leader_epochs=tuple(self.logs[Partition(topic, at)].leader_epoch for at in numbers))
+
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        return {topic: self.topics[topic].topic_id for topic in topics if topic in self.topics}
+
+    def epoch_ends(self, epochs: Mapping[Partition, int]) -> EpochEnds:
+        return {
+            partition: EpochEnd(Code.NONE, self.logs[partition].epoch_end(epoch))
+            if partition in self.logs
+            else EpochEnd(Code.UNKNOWN_TOPIC_OR_PARTITION)
+            for partition, epoch in epochs.items()
+        }
 
     def leaders(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         return {partition: NODE for partition in partitions if partition in self.logs}

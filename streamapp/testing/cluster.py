@@ -12,6 +12,8 @@ from streamapp.eos.protocol import (
     Code,
     EndTxn,
     EndTxnAnswer,
+    EpochEnd,
+    EpochEnds,
     Features,
     GroupDescription,
     GroupMember,
@@ -59,6 +61,14 @@ class MemoryCluster:
 
     async def describe_topic(self, topic: str) -> TopicDescription:
         return await self._call("describe_topic", lambda: self._broker.describe_topic(topic))
+
+    async def topic_ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        return await self._call("topic_ids", lambda: self._broker.topic_ids(topics))
+
+    async def epoch_ends(self, epochs: Mapping[Partition, int]) -> EpochEnds:
+        return await self._call(
+            "epoch_ends", lambda: self._broker.epoch_ends(epochs), lambda code: _all(epochs, EpochEnd(code))
+        )
 
     async def leaders(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         return await self._call("leaders", lambda: self._broker.leaders(partitions))

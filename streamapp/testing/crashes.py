@@ -19,6 +19,7 @@ from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.dead_letter import SUFFIX
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.delivery.inbox import Mark
+from streamapp.eos.positions import positions_topic, read_position
 from streamapp.testing import readings
 from streamapp.testing.bench import Bench
 from streamapp.testing.fresh import SERVICE
@@ -181,15 +182,31 @@ def _effects(bench: Bench, returned: Any) -> Effects:
         if rows != bench.on_disk(name):
             return Effects({}, {}, None, f"the disk of table {name} is not what its changelog says")
         tables[name] = {key: Mark.unpack(raw).status for key, raw in rows.items()} if name == INBOX else rows
+    positions = positions_topic(app.settings.id)
+    if apart := _apart(bench, positions):
+        return Effects({}, {}, None, apart)
     outputs = {
         topic: [_without_place(record) for record in readings.contents(broker, topic)]
         for topic in broker.topics
-        if topic not in changelogs and topic not in limited
+        if topic not in changelogs and topic not in limited and topic != positions
     }
     outputs |= {topic: sorted(readings.fold(broker, topic).items()) for topic in limited}
     for name in (INTENTS, *(upserts.marks.name for upserts in limited.values())):
         tables.pop(name, None)
     return Effects(outputs, tables, returned)
+
+
+def _apart(bench: Bench, positions: str) -> str | None:
+    """Which position is not the group's offset, if one is not: they are of one transaction."""
+    if bench.app.settings.processing_guarantee != "exactly_once":
+        return None
+    committed = bench.broker.group(bench.app.settings.id).offsets.committed
+    for key, value in readings.fold(bench.broker, positions).items():
+        partition, position = read_position(key, value)
+        offset = committed.get(partition)
+        if position is not None and offset is not None and offset != position.offset:
+            return f"the position of {partition} is {position.offset}, and the group's offset {offset}"
+    return None
 
 
 def _without_place(record: tuple[int, Any, Any, Any]) -> tuple[Any, ...]:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from streamapp.clock import Clock
 from streamapp.driver.environment import Listener, WantedTopics
+from streamapp.driver.epochs import Epochs
 from streamapp.driver.record import Record
 from streamapp.driver.state_directory import State
 from streamapp.eos.cluster import NoAnswer
+from streamapp.eos.positions import NO_EPOCH, PositionLost
 from streamapp.eos.protocol import Code, Membership
 from streamapp.settings import Settings
 from streamapp.testing.broker import MemoryBroker
@@ -87,6 +89,7 @@ class MemoryMember:
         self._positions: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
         self._answers: dict[Partition, int] = {}
+        self._epochs = Epochs(settings.id)
 
     async def subscribe(self, topics: Collection[str], listener: Listener) -> None:
         if self._seat is not None:
@@ -113,6 +116,7 @@ class MemoryMember:
         self._assigned = frozenset(partitions)
         self._positions = {}
         self._paused = set()
+        self._epochs.forget()
         await self._listener.on_partitions_assigned(partitions)
 
     async def revoked(self, partitions: Collection[Partition]) -> None:
@@ -160,6 +164,9 @@ class MemoryMember:
     def answered(self, partition: Partition) -> int | None:
         return self._answers.get(partition)
 
+    def leader_epoch(self, partition: Partition) -> int:
+        return self._epochs.newest(partition)
+
     async def fetch(
         self, timeout_s: float, record_limit: int, full: Collection[Partition] = ()
     ) -> Mapping[Partition, list[Record]]:
@@ -175,15 +182,26 @@ class MemoryMember:
             found = await self._cluster.fetch(asked, wait_s=timeout_s, record_limit=record_limit)
         except NoAnswer:
             return {}
+        expected = {at: part for at, part in found.items() if self._is_expected(at, asked[at])}
+        for partition, part in expected.items():
+            if part.error == Code.OFFSET_OUT_OF_RANGE:
+                raise PositionLost(partition, asked[partition], self._settings.id)
+            if part.leader_epoch != NO_EPOCH:
+                self._epochs.saw(partition, asked[partition], part.leader_epoch)
+        if self._epochs.are_in_doubt and not await self._epochs.verify(self._cluster):
+            return {}
         records = {}
         for partition, part in found.items():
             self._answers[partition] = self._answers.get(partition, 0) + 1
-            # What was fetched before a seek or a pause is not handed out.
-            if self._positions.get(partition) == asked[partition] and partition not in self._paused and not part.error:
+            if self._is_expected(partition, asked[partition]) and not part.error:
                 self._positions[partition] = part.position
                 if part.records:
                     records[partition] = records_of(partition, part)
         return records
+
+    def _is_expected(self, partition: Partition, offset: int) -> bool:
+        """Whether what was fetched from there may be handed out: not if a seek or a pause has come since."""
+        return self._positions.get(partition) == offset and partition not in self._paused
 
     def wake(self) -> None:
         """Nothing: where a partition is full, a fetch waits for a moment only."""

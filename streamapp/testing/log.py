@@ -35,6 +35,7 @@ class Batch:
         "committed",
         "epoch",
         "last_offset",
+        "leader_epoch",
         "payload",
         "producer_id",
         "records",
@@ -47,6 +48,7 @@ class Batch:
         self.payload = payload
         self.producer_id = producer_id
         self.epoch = epoch
+        self.leader_epoch = 0
         self.transactional = False
         self.committed: bool | None = None
         self.aborted = False
@@ -71,6 +73,8 @@ class Fetched(NamedTuple):
     error: int
     records: tuple[BatchRecord, ...] = ()
     position: int = -1
+    #: The newest leader epoch of what lies before `position`; -1 where there was nothing.
+    leader_epoch: int = -1
 
 
 class AbortedRange(NamedTuple):
@@ -93,6 +97,9 @@ class PartitionLog:
         self.topic = topic
         self.start_offset = 0
         self.high_watermark = 0
+        #: Counts up with each election. Where each one's records begin: (epoch, offset).
+        self.leader_epoch = 0
+        self._epochs: list[tuple[int, int]] = [(0, 0)]
         self.batches: list[Batch] = []
         self.aborted_ranges: list[AbortedRange] = []
         self._bases: list[int] = []
@@ -181,19 +188,19 @@ class PartitionLog:
             return Fetched(Code.OFFSET_OUT_OF_RANGE)
         end = self.last_stable_offset if committed_only else self.high_watermark
         found: list[BatchRecord] = []
-        position = offset
+        position, leader_epoch = offset, -1
         for batch in self.batches[max(bisect_right(self._bases, offset) - 1, 0) :]:
             if batch.base_offset >= end or len(found) >= record_limit:
                 break
             if batch.last_offset < offset:
                 continue
-            position = batch.last_offset + 1
+            position, leader_epoch = batch.last_offset + 1, batch.leader_epoch
             if batch.committed is None and not (committed_only and batch.aborted):
                 found.extend(record for record in batch.read() if record.offset >= offset)
         if len(found) > record_limit:
             del found[record_limit:]
             position = found[-1].offset + 1
-        return Fetched(Code.NONE, tuple(found), position)
+        return Fetched(Code.NONE, tuple(found), position, leader_epoch)
 
     def newest(self) -> tuple[int, int]:
         """Offset and time (ms) of the record with the highest timestamp; (-1, -1) where there is none."""
@@ -213,6 +220,23 @@ class PartitionLog:
         """Retention: drop whole batches below `offset`, and let the log begin there."""
         self.start_offset = max(self.start_offset, min(offset, self.high_watermark))
         self._keep([batch for batch in self.batches if batch.last_offset >= self.start_offset])
+
+    def elect(self, truncate_to: int | None = None) -> None:
+        """Another leader takes over; with `truncate_to` one that lacks what lies from there on: an unclean election."""
+        self.leader_epoch += 1
+        if truncate_to is not None and truncate_to < self.high_watermark:
+            self._keep([batch for batch in self.batches if batch.last_offset < truncate_to])
+            self.high_watermark = max(self.start_offset, truncate_to)
+            self._epochs = [(epoch, start) for epoch, start in self._epochs if start < truncate_to]
+            self._open.clear()
+            self._announce()
+        self._epochs.append((self.leader_epoch, self.high_watermark))
+
+    def epoch_end(self, epoch: int) -> int:
+        """Where the records of this leader epoch, or of the one before it that there is, end; -1: it is unknown."""
+        if epoch > self.leader_epoch:
+            return -1
+        return next((start for other, start in self._epochs if other > epoch), self.high_watermark)
 
     def compact(self, *, before: int | None = None, drop_tombstones: bool = False) -> None:
         """Keep the last committed record of each key below `before` (default: the last stable offset).
@@ -247,6 +271,7 @@ class PartitionLog:
         self._bases = [batch.base_offset for batch in batches]
 
     def _push(self, batch: Batch) -> None:
+        batch.leader_epoch = self.leader_epoch
         self.batches.append(batch)
         self._bases.append(batch.base_offset)
         self.high_watermark = batch.last_offset + 1

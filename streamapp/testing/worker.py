@@ -58,6 +58,7 @@ class Worker:
     def look(self) -> None:
         """Start a process where none runs; raise what ended the last one."""
         if self._failure is not None:
+            self.crash()  # a process that has ended does nothing any more, such as keep its seat
             failure, self._failure, self._process = self._failure, None, None
             raise failure
         if self._process is None or self._process.dead:

@@ -21,6 +21,7 @@ from streamapp.driver.assignor import Assignor
 from streamapp.driver.kafka import KafkaMember
 from streamapp.driver.record import Record
 from streamapp.driver.spacing import pause_s
+from streamapp.eos.connections import KafkaCluster
 from streamapp.settings import Settings
 from streamapp.types import Partition
 
@@ -49,9 +50,8 @@ class Reader:
         self.asked: Counter[tuple[int, int]] = Counter()
         self.asked_bytes = 0
         self.assigned = asyncio.Event()
-        self.member = KafkaMember(
-            Settings(id=topic), Assignor(_app()), {"bootstrap_servers": bootstrap}, lambda: math.inf
-        )
+        options = {"bootstrap_servers": bootstrap}
+        self.member = KafkaMember(Settings(id=topic), Assignor(_app()), options, lambda: math.inf, KafkaCluster(None))
 
     async def start(self) -> None:
         client = self.member._consumer._client

@@ -14,6 +14,7 @@ from yarl import URL
 
 from streamapp.driver.assignor import Assignor, address_in
 from streamapp.driver.kafka import ConsumerEnded, KafkaMember
+from streamapp.eos.connections import KafkaCluster
 from streamapp.settings import Settings
 
 
@@ -88,7 +89,8 @@ def test_who_asks_for_another_assignment_says_something_new_and_keeps_its_addres
 
 async def test_a_group_that_gives_others_topics_again_and_again_ends_the_worker() -> None:
     assignor, asked = Assignor(app()), []
-    member = KafkaMember(Settings(instance="one"), assignor, {"bootstrap_servers": "127.0.0.1:1"}, lambda: math.inf)
+    options = {"bootstrap_servers": "127.0.0.1:1"}
+    member = KafkaMember(Settings(instance="one"), assignor, options, lambda: math.inf, KafkaCluster(None))
     member._consumer._coordinator = SimpleNamespace(request_rejoin=lambda: asked.append(None))
     member._consumer.subscribe(["a"])
     assignor.metadata({"a"})
@@ -104,7 +106,8 @@ async def test_a_group_that_gives_others_topics_again_and_again_ends_the_worker(
 
 async def test_a_leader_that_does_not_say_for_what_it_assigned_is_asked_once() -> None:
     assignor, asked = Assignor(app()), []
-    member = KafkaMember(Settings(instance="one"), assignor, {"bootstrap_servers": "127.0.0.1:1"}, lambda: math.inf)
+    options = {"bootstrap_servers": "127.0.0.1:1"}
+    member = KafkaMember(Settings(instance="one"), assignor, options, lambda: math.inf, KafkaCluster(None))
     member._consumer._coordinator = SimpleNamespace(request_rejoin=lambda: asked.append(None))
     member._consumer.subscribe(["a"])
     assignor.metadata({"a"})

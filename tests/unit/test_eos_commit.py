@@ -735,7 +735,7 @@ def test_a_seat_is_held_while_generation_and_member_are_the_same() -> None:
 EXPECTED = {
     Remedy.DONE: {0},
     Remedy.REPEAT: {-1, 2, 14, 19, 20, 51, 78, 88, 89},
-    Remedy.REROUTE: {3, 5, 6, 7, 9, 13, 15, 16, 52, 56, 74, 75},
+    Remedy.REROUTE: {3, 5, 6, 7, 9, 13, 15, 16, 52, 56, 74, 75, 100},
     Remedy.ABORT: {27, 45, 46, 120},
     Remedy.CONTENT: {10, 18, 32, 87},
     Remedy.ASK: {47, 48, 49, 59, 90},

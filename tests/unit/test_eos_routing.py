@@ -59,9 +59,9 @@ class Client:
         self.sent.append((node, kind, request))
         if kind == "FindCoordinatorRequest":
             return SimpleNamespace(error_code=self.coordinator_error, coordinator_id=self.coordinator)
-        if kind == "MetadataRequest":
-            partitions = [(0, 0, self.leader, [], [], [])]
-            return SimpleNamespace(topics=[(0, topic, False, partitions) for topic in request._topics])
+        if kind == "TopicsRequest":
+            partitions = [(0, 0, self.leader, 3, [], [], [], {})]
+            return SimpleNamespace(topics=[(0, topic, "id", False, partitions, 0, {}) for topic in request._topics])
         code = self.codes.popleft() if self.codes else 0
         if isinstance(code, Exception):
             raise code
@@ -154,7 +154,7 @@ async def test_a_leader_is_remembered_until_it_says_it_is_none(
 ) -> None:
     for _ in range(3):
         assert await cluster.leaders([LEDGER]) == {LEDGER: 1}
-    assert len(client.asked("MetadataRequest")) == 1
+    assert len(client.asked("TopicsRequest")) == 1
     client.leader = 2
     if code is NoAnswer:
         client.codes.append(aiokafka.errors.KafkaConnectionError("closed"))
@@ -187,8 +187,8 @@ async def test_a_refused_offset_look_up_forgets_its_leader(client: Client, clust
 
 async def test_a_look_up_never_creates_a_topic(client: Client, cluster: KafkaCluster) -> None:
     await cluster.leaders([LEDGER])
-    (request,) = [request for _, kind, request in client.sent if kind == "MetadataRequest"]
-    assert request._allow_auto_topic_creation is False
+    (request,) = [request for _, kind, request in client.sent if kind == "TopicsRequest"]
+    assert request.prepare({3: (0, 99)}).allow_auto_topic_creation is False
 
 
 async def test_a_node_that_joined_later_is_made_known_to_the_client(client: Client, cluster: KafkaCluster) -> None:

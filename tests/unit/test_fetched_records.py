@@ -20,6 +20,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from streamapp.driver import kafka
+from streamapp.driver.epochs import Epochs
 from streamapp.driver.record import NO_TIMESTAMP, Record, records_of
 from tests.support.batch_bytes import CHECKED, checked
 
@@ -203,7 +204,7 @@ class Around:
         consumer = SimpleNamespace(_client=self, seek=lambda _, offset: self.sought.append(offset), getmany=self._none)
         self.cluster = SimpleNamespace(leader_for_partition=lambda _: 1)
         self.member = object.__new__(kafka.KafkaMember)  # without a consumer that would connect
-        vars(self.member).update(_unreadable={TP: 2}, _warned=set(), _consumer=consumer)
+        vars(self.member).update(_unreadable={TP: 2}, _warned=set(), _consumer=consumer, _epochs=Epochs("any"))
         vars(self.member).update(position=lambda _: self.position, assignment=lambda: {TP})
 
     async def send(self, node: int, request: Any) -> Any:

@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 
 from streamapp.driver import kafka
 from streamapp.driver.spacing import pause_s
+from streamapp.eos.connections import KafkaCluster
 from streamapp.settings import Settings
 
 TP = TopicPartition("transfer", 0)
@@ -50,7 +51,9 @@ def test_shortly_before_a_commit_is_due_there_is_no_pause(due_in_s: float, wante
 @pytest.mark.parametrize(("due_in_s", "wanted_s"), [(math.inf, 0.01), (0.004, 0.0)])
 async def test_a_member_of_the_real_environment_asks_how_soon_a_commit_is_due(due_in_s: float, wanted_s: float) -> None:
     settings = Settings(id="any", broker="127.0.0.1:1", commit_interval=0.1)
-    member = kafka.KafkaEnvironment(settings, None).member(lambda: due_in_s)
+    environment = kafka.KafkaEnvironment(settings, None)
+    environment._cluster = KafkaCluster(None)  # as if it were connected
+    member = environment.member(lambda: due_in_s)
     try:
         assert member._pause_s(500) == pytest.approx(wanted_s)
     finally:

@@ -63,14 +63,16 @@ def test_the_topics_are_those_of_the_contract() -> None:
         "shop-payment_totals-changelog",
         "shop-ad_spend-changelog",
         "shop-inbox-changelog",
+        "shop-positions",
     ]
     assert {spec.config["message.timestamp.type"] for spec in wanted.values()} == {"LogAppendTime"}
     assert {spec.config["min.insync.replicas"] for spec in wanted.values()} == {"2"}
-    assert {spec.partitions for spec in wanted.values()} == {4}
+    assert {spec.partitions for name, spec in wanted.items() if name != "shop-positions"} == {4}
+    assert wanted["shop-positions"].partitions == 1
     compacted = {name for name, spec in wanted.items() if spec.config["cleanup.policy"] == "compact"}
     upserts = {"account-balances", "payment-totals", "ad-spend"}
     tables = ("balances", "payments", "payment_totals", "ad_spend")
-    assert compacted == {*upserts, *(f"shop-{table}-changelog" for table in tables)}
+    assert compacted == {*upserts, *(f"shop-{table}-changelog" for table in tables), "shop-positions"}
     assert wanted["shop-inbox-changelog"].config["cleanup.policy"] == "compact,delete"
     assert {wanted[name].config["min.compaction.lag.ms"] for name in upserts} == {str(7 * 24 * 3600 * 1000)}
 
@@ -197,3 +199,12 @@ def test_every_piece_of_advice_is_one_sentence() -> None:
     for found in (differences(wanted, {}), differences(wanted, broken)):
         for each in found:
             assert each.advice.endswith(".") and ". " not in each.advice, each.advice
+
+
+def test_the_one_partition_of_the_positions_says_nothing_of_the_others() -> None:
+    wanted = declared(partitions=4)
+    actual = {name: dataclasses.replace(it, partitions=2) for name, it in as_declared(wanted).items()}
+    actual["shop-positions"] = dataclasses.replace(actual["shop-positions"], partitions=1)
+    found = [it for it in differences(wanted, actual) if it.setting == "partitions"]
+    assert "shop-positions" not in {it.topic for it in found}
+    assert {it.advice for it in found} == {"Every topic here has 2, so set STREAMAPP_PARTITIONS=2."}
