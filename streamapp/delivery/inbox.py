@@ -171,11 +171,12 @@ class Fields:
         except (AttributeError, KeyError, TypeError):
             found = (None,)
         if None in found:
-            found = tuple(
+            given = [  # no generator: a compiled method has no closures
                 part
                 for name, part in zip(self.event_id, found, strict=False)
                 if part is not None or name not in self.optional
-            )
+            ]
+            found = tuple(given)
             if None in found or not found:
                 raise RecordError(f"the record has no event id: {' and '.join(self.event_id)}", kind="InvalidRecord")
         for part in found:
