@@ -6,7 +6,7 @@ somebody deletes or resets them); outputs and tables stay. Without the position 
 record, on tables that contain it already.
 
     neither, no state                       the beginning: a new app, or a new input of one
-    neither, but state                      refused
+    neither, but state, and records         refused; where the log is empty there is nothing to count twice
     only the group's offset                 taken: written by a version without positions
     only the position                       taken, with a line
     both, the group's behind                refused: what lies between would count twice
@@ -158,7 +158,7 @@ def _without_position(found: Found, group: str) -> Start:
     if committed is not None:
         _refuse_a_lost_record(found, group, committed)
         return Start(committed)
-    if found.has_state and not found.is_new:
+    if found.has_state and not found.is_new and found.earliest < found.end:
         raise ConfigurationError(
             f"{partition}: group {group} has no committed offset, there is no position, and the tables contain work: "
             "its records may have been processed, and would count twice. Nothing was. If none of them was (a new "
