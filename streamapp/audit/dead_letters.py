@@ -121,7 +121,8 @@ class DeadLetters:
         if letter.headers.get(_HASH) != hashlib.sha256(value).hexdigest():
             found.append(f"{_HASH} is not that of the value")
         size = len(source.key or b"") + len(value) + letter.header_bytes
-        if letter.record.key == source.key and self._terms.letter_fits(letter.record.topic, size):
+        # Without a key the headers may have been left out as well, and then nobody knows how large they were.
+        if letter.record.key is not None and self._terms.letter_fits(letter.record.topic, size):
             found.append(f"no value, although its {size:,} bytes fit the topic")
         return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamapp.audit.dead_letters import DeadLetters
@@ -64,6 +64,7 @@ def some(size: int | None) -> bytes | None:
 
 @settings(max_examples=80, deadline=None)
 @given(SIZES, SIZES, st.lists(SIZES, max_size=2))
+@example(None, None, [500_000, 613_594])
 def test_every_letter_of_a_bad_record_is_true(key: int | None, value: int | None, headers: list[int | None]) -> None:
     topic, findings = TOPICS.transfer, Findings()
     named = tuple((f"é{number}", some(size)) for number, size in enumerate(headers))
