@@ -110,9 +110,19 @@ class MemoryBroker:
         """`kafka-delete-records`: the log begins there."""
         self.logs[partition].delete_before(before)
 
-    def elect(self, partition: Partition, truncate_to: int | None = None) -> None:
-        """Another leader takes a partition over; with `truncate_to` one that lacks what lies from there on."""
-        self.logs[partition].elect(truncate_to)
+    def elect(self, partition: Partition, truncate_to: int | None = None, *values: bytes) -> None:
+        """Another leader takes a partition over; with `truncate_to` one that lacks what lies from there on.
+
+        `values` are written to it before anybody fetches from it.
+        """
+        log = self.logs[partition]
+        log.is_quiet = True
+        log.elect(truncate_to)
+        log.is_quiet = not values
+        for number, value in enumerate(values, 1):
+            log.is_quiet = number < len(values)
+            self.send(partition, b"k", value)
+        log.is_quiet = False
 
     def delete_offsets(self, group: str, partitions: Collection[Partition] | None = None) -> None:
         """A group's offsets expire (KIP-211) or are deleted: those of these partitions, or all of them."""

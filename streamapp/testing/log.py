@@ -107,6 +107,8 @@ class PartitionLog:
         #: Batches of open transactions by producer id, and where each began.
         self._open: dict[int, list[Batch]] = {}
         self._watchers: list[Callable[[], None]] = []
+        #: Nobody who waits for something new is told for now.
+        self.is_quiet = False
 
     @property
     def last_stable_offset(self) -> int:
@@ -279,6 +281,8 @@ class PartitionLog:
             self._announce()
 
     def _announce(self) -> None:
+        if self.is_quiet:
+            return
         watchers, self._watchers = self._watchers, []
         for callback in watchers:
             callback()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from streamapp.eos.protocol import Code, Identity, Membership
+from streamapp.eos.protocol import Code, EpochEnd, Identity, Membership
 from streamapp.testing.loop import run
 from streamapp.testing.members import Join
 from streamapp.types import Partition
@@ -698,6 +698,21 @@ async def offsets_are_unstable_until_their_marker(world: World) -> None:
     await _until(lambda: committed(world, group, partition, stable=False), (0, 4))
     await dead.end(False)
     assert await settled_offset(world, group, partition) == 4
+
+
+@trace
+async def a_topic_has_an_id_and_its_records_a_leader_epoch(world: World) -> None:
+    name = await world.topic("t")
+    partition, client = Partition(name, 0), Client(world, "a")
+    assert (await client.init()).error == 0
+    await client.produce(partition, b"1", b"2")
+    await client.end(True)
+    await settle(world, partition)
+    described = await world.cluster.describe_topic(name)
+    assert await world.cluster.topic_ids([name, f"{name}-none"]) == {name: described.topic_id}
+    assert len(described.topic_id) == 22 and described.leader_epochs == (0,)
+    assert await world.cluster.epoch_ends({partition: 0}) == {partition: EpochEnd(Code.NONE, 3)}
+    assert await world.cluster.epoch_ends({partition: 7}) == {partition: EpochEnd(Code.NONE, -1)}
 
 
 async def _high(world: World, partition: Partition) -> int:

@@ -107,12 +107,7 @@ def send(bench: Bench, partition: Partition, *values: bytes) -> None:
 def elect(bench: Bench, truncate_to: int | None = None, *values: bytes) -> None:
     """Another leader takes the input over, and these records come, before anybody reads on."""
 
-    def change() -> None:
-        bench.broker.elect(INPUT, truncate_to)
-        for value in values:
-            bench.broker.send(INPUT, b"k", value)
-
-    in_loop(bench, change)
+    in_loop(bench, lambda: bench.broker.elect(INPUT, truncate_to, *values))
 
 
 def decide(bench: Bench, choice: Choice, *, execute: bool = True) -> None:
@@ -336,6 +331,28 @@ def test_a_first_transaction_that_was_aborted_is_no_state(tmp_path: Path, monkey
         bench.feed("in", 1, key="k")
         assert processed(bench) == [1]
         assert bench.starts == 2
+
+
+# --- at least once
+
+
+def test_at_least_once_writes_a_position_one_commit_late_and_says_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "shop_app.py").write_text(app_text(table=True))
+    monkeypatch.syspath_prepend(tmp_path)
+    with Bench("shop_app", partitions=1, processing_guarantee="at_least_once") as bench:
+        for value in range(1, 4):
+            bench.feed("in", value, key="k")
+            bench.settle()
+        assert (committed(bench), position(bench).offset) == (3, 2)
+        bench.restart()
+        assert "ahead of the position" not in caplog.text
+        bench.stop()
+        bench.broker.delete_offsets("shop")
+        bench.feed("in", 4, key="k")
+        bench.advance(1)
+        assert processed(bench) == [1, 2, 3, 3, 4], "what is in doubt is repeated, and nothing is left out"
 
 
 # --- the topic of positions itself
