@@ -11,7 +11,7 @@ cdef int ROOM
 
 cdef class Outlet:
     cdef public object engine
-    cdef object _app, _name, _schema, _encode, _known
+    cdef object _accepted, _app, _name, _schema, _encode, _known
     cdef Filling _filling
     cdef dict _topics
     cdef int _count

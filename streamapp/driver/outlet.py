@@ -9,6 +9,7 @@ from faust.types.core import prepare_headers
 
 from streamapp import failpoints
 from streamapp.arming import ARMED
+from streamapp.driver.accepted import Accepted
 from streamapp.driver.schema import RecordSchema
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 from streamapp.eos.batches import ROOM
@@ -44,7 +45,19 @@ class Form(NamedTuple):
 class Outlet:
     """One topic's. `schema` is the topic's own; a send may name another (`Form`)."""
 
-    __slots__ = ("_app", "_count", "_encode", "_filling", "_known", "_name", "_roomy", "_schema", "_topics", "engine")
+    __slots__ = (
+        "_accepted",
+        "_app",
+        "_count",
+        "_encode",
+        "_filling",
+        "_known",
+        "_name",
+        "_roomy",
+        "_schema",
+        "_topics",
+        "engine",
+    )
 
     def __init__(self, app: Any, engine: Any, name: str, schema: Any) -> None:
         self.engine = engine
@@ -55,6 +68,9 @@ class Outlet:
         self._encode: Any = schema.codec.encode if isinstance(schema, RecordSchema) else None
         self._filling: Filling = engine.producer.filling
         self._topics = self._filling.topics
+        accepted = Accepted(app, name)
+        #: What the app's own agents of the topic accept; None where none of them reads a type.
+        self._accepted: Any = accepted if accepted.codecs else None
         #: The topic as it was seen last, its partitions, and the bytes of key and value that it always takes.
         self._known: Any = None
         self._count = self._roomy = 0
@@ -113,7 +129,10 @@ class Outlet:
         raw_value: bytes = bytes(value) if isinstance(value, bytes) else self._encode(value)
         if len(raw_key) + len(raw_value) > self._roomy:
             self._filling.check(self._name, raw_key, raw_value)
-        unit.send((self._name, partition_of(raw_key, self._count), raw_key, raw_value, (), None))
+        partition = partition_of(raw_key, self._count)
+        if self._accepted is not None:
+            self._accepted.check(raw_key, raw_value, value, partition, self._count)
+        unit.send((self._name, partition, raw_key, raw_value, (), None))
         return STAGED
 
     def _stage_as(self, form: Form, key: Any, value: Any) -> Any:
@@ -131,6 +150,10 @@ class Outlet:
         else:
             partition = form.partition
             filling.check_partition(name, partition)
+        if self._accepted is not None:
+            count = self._topics[name].partition_count
+            # a partition that was said is for the reader to judge
+            self._accepted.check(raw_key, raw_value, value if form.partition is None else None, partition, count)
         unit.send((name, partition, raw_key, raw_value, listed, stamp))
         return STAGED
 

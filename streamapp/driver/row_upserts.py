@@ -74,6 +74,7 @@ class RowUpserts:
             self._forget(raw_key)
             return
         unit, text = current_unit(), self._text(key, raw_key)
+        self._upserts.judge(text, value)
         if self.marks is None:
             self._upserts.send(unit, text, value)
             return

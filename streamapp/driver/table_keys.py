@@ -12,10 +12,12 @@ A row with nothing behind its value is found by either key. One row is never two
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 from faust.exceptions import KeyDecodeError, ValueDecodeError
+from msgspec import inspect
 
 from streamapp.codec import Codec
 from streamapp.errors import RecordError
@@ -23,6 +25,8 @@ from streamapp.errors import RecordError
 _OF_BYTES, _OF_JSON = b" ", b"\n"
 #: Levels of objects and arrays in a row; Python's own reader ends at about 1,000.
 NESTING_MAX = 200
+#: Looks of values that are remembered.
+_LOOKS_MAX = 1000
 #: What a table without a type of value can always read again.
 SCALARS = (str, int, bool, type(None))
 
@@ -81,6 +85,49 @@ class TableKeys:
             )
 
 
+class Seen:
+    """Which values of a record type are known to be read again: by the types of their fields, and by constants.
+
+    Only of types without rules for the values of a field (bounds, patterns, `__post_init__`).
+    """
+
+    def __init__(self, record_type: Any) -> None:
+        self._type = record_type
+        fields = inspect.type_info(record_type).fields  # type: ignore[attr-defined]
+        self._is_plain = bool(fields) and not hasattr(record_type, "__post_init__")
+        self._is_plain = self._is_plain and all(_is_plain(field.type) for field in fields)
+        self._fields = attrgetter(*(field.name for field in fields)) if len(fields) > 1 else None
+        self._constants = [attrgetter(field.name) for field in fields if isinstance(field.type, inspect.LiteralType)]
+        self._known: set[tuple[Any, ...]] = set()
+
+    def look(self, value: Any) -> tuple[Any, ...] | None:
+        """What is known of values like this one; None: each is another matter."""
+        if type(value) is not self._type or not self._is_plain or self._fields is None:
+            return None
+        return (*map(type, self._fields(value)), *(str(get(value)) for get in self._constants))
+
+    def knows(self, look: tuple[Any, ...] | None) -> bool:
+        return look in self._known
+
+    def read(self, look: tuple[Any, ...] | None) -> None:
+        """A value of this look was read again."""
+        if look is not None and len(self._known) < _LOOKS_MAX:
+            self._known.add(look)
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether the type of a value alone says that it can be read again."""
+    if isinstance(kind, inspect.Metadata):
+        return _is_plain(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        return all(_is_plain(part) for part in kind.types)
+    if isinstance(kind, inspect.DictType):
+        return _is_plain(kind.key_type) and _is_plain(kind.value_type) and kind.max_length is None
+    if isinstance(kind, inspect.IntType | inspect.StrType):
+        return kind == type(kind)()
+    return isinstance(kind, inspect.BoolType | inspect.NoneType | inspect.LiteralType)
+
+
 def readable(table: str, value: Any, raw: bytes, load: Any) -> bytes:
     """`raw`, a value's bytes. `RecordError` where a row of them could not be read again."""
     if isinstance(value, bytes):
@@ -89,7 +136,7 @@ def readable(table: str, value: Any, raw: bytes, load: Any) -> bytes:
         load(raw)
     except (ValueDecodeError, RecordError, ValueError, RecursionError) as exc:
         raise RecordError(f"Table {table}: the value could not be read again: {exc}", kind="UnreadableRow") from exc
-    if raw.count(b"[") + raw.count(b"{") > NESTING_MAX and _depth(raw) > NESTING_MAX:
+    if len(raw) > NESTING_MAX and raw.count(b"[") + raw.count(b"{") > NESTING_MAX and _depth(raw) > NESTING_MAX:
         raise RecordError(f"Table {table}: the value is nested deeper than {NESTING_MAX} levels.", kind="UnreadableRow")
     return raw
 

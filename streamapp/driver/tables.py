@@ -16,7 +16,7 @@ import msgspec
 
 from streamapp.codec import Codec
 from streamapp.driver.row_upserts import SUFFIX, RowUpserts
-from streamapp.driver.table_keys import SCALARS, TableKeys, readable
+from streamapp.driver.table_keys import SCALARS, Seen, TableKeys, readable
 from streamapp.driver.table_options import problems
 from streamapp.driver.table_view import TableView
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
@@ -61,6 +61,7 @@ class Table(faust.Table):
             self._dump = self._faust_dump
             self._load = self._faust_load
         self._plain_values = value_type is None
+        self._seen = Seen(value_type) if is_struct else None
         self._plain_keys = self.key_type is None and self.key_serializer == "json"
         self._in_memory: StorePartition | None = None
         #: Its windows, if it has any: rows are theirs then.
@@ -103,7 +104,12 @@ class Table(faust.Table):
     def value_bytes(self, key: Any, raw_key: bytes, value: Any) -> bytes:
         """The value as it is in the store. `RecordError` where it could not be read again."""
         raw = self._dump(value)
-        if not (self._plain_values and type(value) in SCALARS):
+        if self._seen is not None:
+            look = self._seen.look(value)
+            if look is None or not self._seen.knows(look):
+                raw = readable(self.name, value, raw, self._load)
+                self._seen.read(look)
+        elif not (self._plain_values and type(value) in SCALARS):
             raw = readable(self.name, value, raw, self._load)
         return raw if type(key) is str else raw + self._key_form.mark(key, raw_key)
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from streamapp.clock import format_rfc3339
+from streamapp.driver.accepted import Accepted
 from streamapp.driver.outputs import Output
 from streamapp.driver.schema import RecordSchema
 from streamapp.driver.unit import Unit
@@ -24,6 +25,7 @@ class Upserts:
     def __init__(self, app: Any, topic: Any, key_field: str | None = None) -> None:
         self._app = app
         self._schema = topic.schema
+        self._accepted: Accepted | None = None
         self.topic: str = topic.get_topic_name()
         codec = self._schema.codec if isinstance(self._schema, RecordSchema) else None
         self._record_type: type[msgspec.Struct] | None = codec.record_type if codec else None
@@ -46,6 +48,18 @@ class Upserts:
         """Raise `RecordError` where `send` would."""
         if self._app.engine is not None:
             self._encoded(key, value)
+
+    def judge(self, key: str, value: Any) -> None:
+        """Raise `RecordError` for what an agent of this app that reads the topic would not accept."""
+        if self._app.engine is None:
+            return
+        if self._accepted is None:
+            self._accepted = Accepted(self._app, self.topic)
+        if self._accepted.codecs and value is not None:
+            raw_key, raw = self._encoded(key, value)
+            producer = self._app.engine.producer
+            count = producer.filling.topics[self.topic].partition_count
+            self._accepted.check(raw_key, raw, value, producer.partition_for(self.topic, raw_key), count)
 
     def _encoded(self, key: str, value: Any) -> tuple[bytes, bytes | None]:
         raw_key, raw = key.encode(), None if value is None else self._encode(value)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from textwrap import dedent
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +95,36 @@ def test_a_value_that_could_not_be_read_again_is_refused(value: Any) -> None:
     with pytest.raises(RecordError, match=r"read again|nested"):
         MIXED["a"] = value
     assert "a" not in MIXED
+
+
+class Place(msgspec.Struct, frozen=True):
+    kind: Literal["home", "work"]
+    counts: dict[str, int]
+    name: str
+
+
+class Bounded(msgspec.Struct, frozen=True):
+    amount: Annotated[int, msgspec.Meta(le=9)]
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("table", "good", "bad"),
+    [
+        (APP.Table("places", value_type=Place), Place("home", {"a": 2**70}, "x"), Place("away", {}, "x")),
+        (APP.Table("names", value_type=Place), Place("home", {}, "x"), Place("home", {}, 7)),
+        (APP.Table("bounded", value_type=Bounded), Bounded(9, "x"), Bounded(10, "x")),
+        (APP.Table("numbers", value_type=int), 5, "x"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_typed_row_that_could_not_be_read_again_is_refused(table: Any, good: Any, bad: Any) -> None:
+    for _ in range(3):
+        table["a"] = good
+        assert table["a"] == good
+        with pytest.raises(RecordError, match="read again"):
+            table["a"] = bad
+    assert table["a"] == good
 
 
 SHOP = """
