@@ -11,7 +11,7 @@ JOBS ?= 3
 READY := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test wheel check format constraints bench bench-growth crash fuzz clicks size stock chaos clean
+.PHONY: help setup run test wheel check format constraints bench bench-growth crash fuzz fuzz-workers clicks size stock chaos clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,10 @@ fuzz: $(READY)  ## odd records: the worker and the auditor must say the same of 
 clicks: $(READY)  ## a million clicks through two workers, one killed every 20 s, all counted (CLICKS= SEED= choose, REPORT= keeps)
 	@PYTHONPATH=tests/crash $(BIN)/python -m clicks $(if $(CLICKS),--clicks $(CLICKS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(REPORT),--report $(REPORT))
+
+fuzz-workers: $(READY)  ## odd records into whole workers on real Kafka, every one accounted for (RECORDS= SEED= REPORT=; 30 minutes)
+	@PYTHONPATH=tests/crash:tests/fuzz $(BIN)/python -m fuzzing $(if $(RECORDS),--records $(RECORDS)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 PEERS := .streamapp/bench/venv
 
