@@ -54,7 +54,7 @@ class Storm:
 
     def run(self) -> Storm:
         """Fire it; what went wrong is in `problems`."""
-        self._ids = {"service": f"fuzz-service-{self.seed}", "fuzzed": f"fuzz-fuzzed-{self.seed}"}
+        self._ids = {"service": f"fuzz-service-{self.seed}", "fuzzed": "fuzzed"}
         self._now_ms = int(time.time() * 1000)
         self._inputs = {"service": tuple(CONTRACT), "fuzzed": tuple(FUZZED)}
         self._workers: dict[str, Worker] = {}
