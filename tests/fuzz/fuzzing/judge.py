@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -146,7 +147,8 @@ def _sums(outcome: Outcome) -> Iterator[str]:
                 sums[one.row] += one.amount
         rows = outcome.tables[table]
         for row in sums.keys() | rows.keys():
-            if sums[row] != rows.get(row, 0):
+            # A Faust record takes fractions for integers, and their sum depends on the order of its parts.
+            if sums[row] != rows.get(row, 0) and not math.isclose(sums[row], rows.get(row, 0), rel_tol=1e-9):
                 yield f"table {table}, row {row!r}: {rows.get(row)}, and its events add up to {sums[row]}"
 
 
