@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from streamapp import finite
 from streamapp.clock import instant
 from streamapp.errors import RecordError
 from streamapp.foreign import recognized
@@ -81,8 +82,8 @@ class Codec(Generic[R]):
         #: Whether the record may say when it happened.
         self.has_time = TIME_FIELD in record_type.__struct_fields__
         self.decoder = Decoder(record_type)
-        #: Compact JSON, UTF-8, fields in the order of the struct.
-        self.encode: Callable[[R], bytes] = msgspec.json.Encoder().encode
+        #: Compact JSON, UTF-8, fields in the order of the struct. `RecordError` for NaN and infinities.
+        self.encode: Callable[[R], bytes] = finite.encoder(record_type)
 
     def decode(self, value: bytes | None) -> R:
         """The record in `value`. Raises `RecordError` that says which field is wrong and how."""

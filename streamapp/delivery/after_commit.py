@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streamapp import finite
+
 #: Name of the table that holds the intents of an app.
 TABLE = "after-commit"
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(tuple[str, Any, int]).decode
 
 
@@ -38,8 +39,8 @@ def intent_id(topic: str, partition: int, offset: int, n: int) -> str:
 
 
 def pack(handler: str, payload: Any, number: int) -> bytes:
-    """The row's value. `TypeError` when the payload is not JSON."""
-    return _encode((handler, payload, number))
+    """The row's value. `TypeError` when the payload is not JSON, `RecordError` where a number in it is not finite."""
+    return finite.encode((handler, payload, number))
 
 
 def unpack(key: bytes, value: bytes) -> Intent:

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streamapp.errors import ConfigurationError, RecordError
+from streamapp.finite import is_finite
 
 #: Name of the table that holds an app's marks.
 TABLE = "inbox"
@@ -177,10 +178,16 @@ class Fields:
                 if part is not None or name not in self.optional
             ]
             found = tuple(given)
+            if value is None:
+                raise RecordError(
+                    f"the value is null, so it has no event id ({' and '.join(self.event_id)}) to tell a repeat by. "
+                    "An agent that takes null values has no @inbox.",
+                    kind="InvalidRecord",
+                )
             if None in found or not found:
                 raise RecordError(f"the record has no event id: {' and '.join(self.event_id)}", kind="InvalidRecord")
         for part in found:
-            if part != part:  # NaN, the one value that is not itself, would be kept as null
+            if type(part) is not str and type(part) is not int and not is_finite(part):  # it would be kept as null
                 raise RecordError(f"the event id is not a number: {' and '.join(self.event_id)}", kind="InvalidRecord")
         return found
 

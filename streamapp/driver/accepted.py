@@ -24,7 +24,8 @@ class Accepted:
         self._app = app
         schemas = [channel.schema for channel in app.topics if topic in getattr(channel, "topics", ())]
         #: How the topic's agents read, where they read records of a type.
-        self.codecs: list[Codec[Any]] = [schema.codec for schema in schemas if isinstance(schema, RecordSchema)]
+        self._schemas = [schema for schema in schemas if isinstance(schema, RecordSchema)]
+        self.codecs: list[Codec[Any]] = [schema.codec for schema in self._schemas]
         #: Each type that needs no closer look -> its integers with their bounds.
         self._flat: dict[Any, tuple[tuple[str, int, int], ...]] = {}
         types = {codec.record_type for codec in self.codecs}
@@ -52,9 +53,9 @@ class Accepted:
 
     def _read(self, key: bytes | None, value: bytes | None, partition: int, count: int) -> None:
         sent = Record(self.topic, partition, 0, int(self._app._clock.now() * 1000), key, value)
-        for codec in self.codecs:
+        for schema in self._schemas:
             try:
-                RecordSchema(codec).reader(count).read(sent)
+                schema.reader(count).read(sent)
             except RecordError as exc:
                 raise RecordError(
                     f"A record for {self.topic} would be refused by this app's own agent of that topic: {exc}. "

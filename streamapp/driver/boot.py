@@ -17,7 +17,7 @@ from faust.transport.drivers import TRANSPORTS
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
-from streamapp.driver import crontab
+from streamapp.driver import crontab, faust_json
 from streamapp.driver.after_commit import Handler, IntentTable, after_commit, register
 from streamapp.driver.discovery import import_discovered, nothing_to_run, searched_first, searched_for
 from streamapp.driver.engine import Engine
@@ -116,6 +116,7 @@ class EngineApp(faust.App):
         self.upsert_topics: set[str] = set()
         #: Of plain tables, those that are sent at most once in a while.
         self.limited_upserts: list[RowUpserts] = []
+        faust_json.install()
         super().__init__(*args, **kwargs)
 
     @property

@@ -10,7 +10,7 @@ from faust.types.core import prepare_headers
 from streamapp import failpoints
 from streamapp.arming import ARMED
 from streamapp.driver.accepted import Accepted
-from streamapp.driver.schema import RecordSchema
+from streamapp.driver.schema import RecordSchema, dumped
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 from streamapp.eos.batches import ROOM
 from streamapp.eos.filling import Filling
@@ -56,6 +56,7 @@ class Outlet:
         "_roomy",
         "_schema",
         "_topics",
+        "_type",
         "engine",
     )
 
@@ -64,8 +65,9 @@ class Outlet:
         self._app = app
         self._name = name
         self._schema = schema
-        #: Makes a value's bytes where the topic has one type of record.
+        #: Makes the bytes of a value of that type, where the topic has one type of record.
         self._encode: Any = schema.codec.encode if isinstance(schema, RecordSchema) else None
+        self._type: Any = schema.codec.record_type if isinstance(schema, RecordSchema) else None
         self._filling: Filling = engine.producer.filling
         self._topics = self._filling.topics
         accepted = Accepted(app, name)
@@ -126,8 +128,11 @@ class Outlet:
             self._count, self._roomy = known.partition_count, known.max_message_bytes - ROOM
         text: str = key
         raw_key: bytes = text.encode()
-        raw_value: bytes = bytes(value) if isinstance(value, bytes) else self._encode(value)
-        if len(raw_key) + len(raw_value) > self._roomy:
+        raw_value: bytes | None = self._encode(value) if type(value) is self._type else self._schema.dump(value)
+        size = len(raw_key)
+        if raw_value is not None:
+            size += len(raw_value)
+        if size > self._roomy:
             self._filling.check(self._name, raw_key, raw_value)
         partition = partition_of(raw_key, self._count)
         if self._accepted is not None:
@@ -140,7 +145,7 @@ class Outlet:
         use, name, filling = form.schema, self._name, self._filling
         opened: Any = [] if form.headers is None else prepare_headers(form.headers)
         raw_key, opened = use.dumps_key(self._app, key, serializer=form.key_serializer, headers=opened)
-        raw_value, opened = use.dumps_value(self._app, value, serializer=form.value_serializer, headers=opened)
+        raw_value, opened = dumped(use, self._app, value, form.value_serializer, opened)
         raw_key, raw_value = _plain(raw_key, name), _plain(raw_value, name)
         listed = _listed(opened) if opened else ()
         stamp = None if form.timestamp is None else int(form.timestamp * 1000)

@@ -17,7 +17,7 @@ cdef class RecordReader(Reader):
     cdef object _codec, _key_of
     cdef Decoder _decoder
     cdef int _partition_count
-    cdef bint _has_time
+    cdef bint _allows_null, _has_time
 
     @cython.locals(raw_key=bytes, key=str)
     cpdef tuple read(self, Record record)

@@ -26,9 +26,10 @@ class Reader:
 class RecordReader(Reader):
     """Reads records of one type, which are checked, too; the topic has so many partitions."""
 
-    __slots__ = ("_codec", "_decoder", "_has_time", "_key_of", "_partition_count")
+    __slots__ = ("_allows_null", "_codec", "_decoder", "_has_time", "_key_of", "_partition_count")
 
-    def __init__(self, codec: Codec[Any], partition_count: int) -> None:
+    def __init__(self, codec: Codec[Any], partition_count: int, allows_null: bool = False) -> None:
+        self._allows_null = allows_null
         self._codec = codec
         self._partition_count = partition_count
         self._decoder = codec.decoder
@@ -36,10 +37,20 @@ class RecordReader(Reader):
         self._has_time = codec.has_time
 
     def read(self, record: Record) -> tuple[str | None, Any]:
-        """(key, value) of a record. Raises `RecordError` for what the contract calls a bad record."""
-        value = self._decoder.decode(record.value)
+        """(key, value) of a record. Raises `RecordError` for what the contract calls a bad record.
+
+        A null value is None where the topic says `allow_empty=True`.
+        """
         raw_key: bytes | None = record.key
-        key: str | None = self._key_of(value) if self._key_of is not None else None
+        key: str | None = None
+        if record.value is None and self._allows_null:
+            value = None
+            if raw_key is None and self._key_of is not None:
+                raise RecordError("key and value are null: nothing says what was deleted", kind="KeyMismatch")
+        else:
+            value = self._decoder.decode(record.value)
+            if self._key_of is not None:
+                key = self._key_of(value)
         if key is None:
             key = _text(raw_key)
         elif raw_key != key.encode():
@@ -50,7 +61,7 @@ class RecordReader(Reader):
                 f"{self._partition_count}, not {record.partition}",
                 kind="WrongPartition",
             )
-        if self._has_time:
+        if self._has_time and value is not None:
             self._codec.check_time(value, record.timestamp / 1000)
         return key, value
 

@@ -132,5 +132,6 @@ def _read_all(app: Any, reader: Reader, unit: Unit) -> list[Delivery]:
 def _identity(schema: Any) -> Any:
     """Schemas that decode alike are one; Faust makes a new object for each topic declaration."""
     if isinstance(schema, RecordSchema):
-        return schema.codec.record_type
-    return (schema.key_type, schema.value_type, schema.key_serializer, schema.value_serializer, type(schema))
+        return (schema.codec.record_type, schema.allow_empty)
+    kinds = (schema.key_type, schema.value_type, schema.key_serializer, schema.value_serializer)
+    return (*kinds, schema.allow_empty, type(schema))

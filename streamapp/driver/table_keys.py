@@ -21,6 +21,7 @@ from msgspec import inspect
 
 from streamapp.codec import Codec
 from streamapp.errors import RecordError
+from streamapp.finite import is_finite, not_finite
 
 _OF_BYTES, _OF_JSON = b" ", b"\n"
 #: Levels of objects and arrays in a row; Python's own reader ends at about 1,000.
@@ -130,12 +131,15 @@ def _is_plain(kind: Any) -> bool:
 
 def readable(table: str, value: Any, raw: bytes, load: Any) -> bytes:
     """`raw`, a value's bytes. `RecordError` where a row of them could not be read again."""
-    if isinstance(value, bytes):
+    given = isinstance(value, bytes)
+    if given:
         raw = raw.rstrip(b" \n")
     try:
-        load(raw)
+        loaded = load(raw)
     except (ValueDecodeError, RecordError, ValueError, RecursionError) as exc:
         raise RecordError(f"Table {table}: the value could not be read again: {exc}", kind="UnreadableRow") from exc
+    if given and not is_finite(loaded):
+        raise not_finite()
     if len(raw) > NESTING_MAX and raw.count(b"[") + raw.count(b"{") > NESTING_MAX and _depth(raw) > NESTING_MAX:
         raise RecordError(f"Table {table}: the value is nested deeper than {NESTING_MAX} levels.", kind="UnreadableRow")
     return raw

@@ -10,6 +10,7 @@ from faust import topics
 from streamapp.driver.mailbox import Mailbox
 from streamapp.driver.outlet import STAGED, Form, Outlet, Staged
 from streamapp.driver.outputs import Output
+from streamapp.driver.schema import dumped
 from streamapp.driver.unit import UnitMisuse
 
 
@@ -72,6 +73,7 @@ class Topic(topics.Topic):
     ) -> Any:
         """Send a record: in an event, together with everything else the event does. To be awaited.
 
+        `value` None is a null value: a tombstone in a compacted topic.
         `RecordError` for what the topic cannot take; `UnitMisuse` in a worker outside of an event.
         """
         outlet = self._outlet
@@ -164,6 +166,10 @@ class Topic(topics.Topic):
     def _record(self, key: Any, value: Any, partition: int | None, headers: Any) -> Staged:
         self.app.outputs.append(Output(self.get_topic_name(), key, value, partition, headers))
         return STAGED
+
+    def prepare_value(self, value: Any, value_serializer: Any, schema: Any = None, headers: Any = None) -> Any:
+        """For Faust's own sends, outside of a worker."""
+        return dumped(schema or self.schema, self.app, value, value_serializer, headers)
 
     async def maybe_declare(self) -> None:
         """Nothing: the worker creates missing topics with their settings when it starts."""

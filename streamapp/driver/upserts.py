@@ -29,7 +29,7 @@ class Upserts:
         self.topic: str = topic.get_topic_name()
         codec = self._schema.codec if isinstance(self._schema, RecordSchema) else None
         self._record_type: type[msgspec.Struct] | None = codec.record_type if codec else None
-        self._encode = codec.encode if codec else self._faust_encode
+        self._encode = self._schema.dump if codec else self._faust_encode
         self.key_field = str(key_field or getattr(self._record_type, "KEY", "key"))
 
     def send(self, unit: Unit | None, key: str, value: Any) -> None:

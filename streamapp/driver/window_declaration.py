@@ -101,7 +101,7 @@ class WindowDeclaration:
         """The rules of its windows, as declared."""
         if self._book is None:
             aggregates, table = self._aggregates, self.table
-            codec = {} if aggregates is not None else {"dump": table._dump, "load": table._load}
+            codec = {"dump": table._dump, "load": table._load} if aggregates is None else {"dump": aggregates.dump}
             self._book = Book(
                 self._kind,
                 grace_ms=self._grace_ms,

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from streamapp import finite
 from streamapp.clock import format_rfc3339, parse_rfc3339
 from streamapp.driver.boot import EngineApp
 
@@ -50,5 +51,5 @@ def key_of(value: Any, declared: Any) -> bytes | None:
 
 
 def as_bytes(value: Any) -> bytes | None:
-    """The value of the record."""
-    return value if value is None or isinstance(value, bytes) else msgspec.json.encode(value)
+    """The value of the record: None is a null value. `RecordError` for NaN and infinities; bytes may have them."""
+    return value if value is None or isinstance(value, bytes) else finite.encode(value)

@@ -14,7 +14,10 @@ from streamapp.types import Headers, Partition
 
 
 class Record(NamedTuple):
-    """A committed record. `value` is the JSON value, or the bytes where they are none; the key is text."""
+    """A committed record. `value` is the JSON value, or the bytes where they are none; the key is text.
+
+    None is a null value and the JSON text `null`; `is_tombstone` says which.
+    """
 
     key: Any
     value: Any
@@ -24,6 +27,8 @@ class Record(NamedTuple):
     offset: int
     #: Append time, seconds since the epoch.
     appended_at: float
+    #: Whether the value is a null value, Kafka's tombstone, and no text at all.
+    is_tombstone: bool = False
 
 
 class DeadLetter(NamedTuple):
@@ -38,6 +43,8 @@ class DeadLetter(NamedTuple):
     kind: str
     reason: str
     attempts: int
+    #: Whether the value that was given up is a null value, and no text at all.
+    is_tombstone: bool = False
 
 
 def records(broker: MemoryBroker, topic: str) -> list[Record]:
@@ -51,6 +58,7 @@ def records(broker: MemoryBroker, topic: str) -> list[Record]:
             partition.number,
             record.offset,
             record.timestamp_ms / 1000,
+            record.value is None,
         )
         for partition, record in _committed(broker, topic)
     ]
@@ -72,6 +80,7 @@ def dead_letters(broker: MemoryBroker, topic: str) -> list[DeadLetter]:
                 headers["dlt-exception-fqcn"],
                 headers["dlt-exception-message"],
                 int(headers["dlt-attempts"]),
+                record.is_tombstone,
             )
         )
     return sorted(found, key=lambda letter: (letter.partition, letter.offset))

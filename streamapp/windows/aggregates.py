@@ -13,6 +13,7 @@ from math import isfinite
 from operator import attrgetter, itemgetter
 from typing import Any, Protocol
 
+from streamapp import finite
 from streamapp.errors import ConfigurationError, RecordError
 
 Field = str | Callable[[Any], Any]
@@ -195,6 +196,8 @@ class Aggregates:
             raise ConfigurationError("aggregate() needs at least one: aggregate(count=Count())")
         self._named = dict(named)
         self._folds = [(name, one.fold) for name, one in named.items()]
+        #: Somebody else's, whose results may be what cannot be sent, though the state can be kept.
+        self._foreign = [(name, one.result) for name, one in named.items() if type(one).__module__ != __name__]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -203,6 +206,12 @@ class Aggregates:
     def fold(self, state: Any, value: Any, time: int) -> Any:
         before = state.get if state else _NOTHING.get
         return {name: fold(before(name), value, time) for name, fold in self._folds}
+
+    def dump(self, state: Any) -> bytes:
+        """The state as it is kept. Raises what its final would raise: then it is the record's fault."""
+        for name, result in self._foreign:
+            finite.encode(result(state.get(name)))
+        return finite.encode(state)
 
     def result(self, state: Any) -> dict[str, Any]:
         return {name: one.result(state.get(name)) for name, one in self._named.items()}

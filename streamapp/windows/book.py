@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streamapp import finite
 from streamapp.errors import RecordError
 from streamapp.windows.aggregates import FULL
 from streamapp.windows.kinds import Kind, Window
@@ -27,7 +28,7 @@ CLOSINGS_MAX = 2000
 #: Largest state of a window: its final must fit into its topic, and its row into the changelog.
 STATE_BYTES_MAX = 768 << 10
 
-_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
+_decode = msgspec.json.Decoder().decode
 
 #: The state of a window after one record more; None: the record is its first.
 Fold = Callable[[Any], Any]
@@ -67,7 +68,7 @@ class Book:
         retention_ms: int = 0,
         every_ms: int | None = 0,
         tombstones: bool = False,
-        dump: Callable[[Any], bytes] = _encode,
+        dump: Callable[[Any], bytes] = finite.encode,
         load: Callable[[bytes], Any] = _decode,
         merge: Callable[[Any, Any], Any] | None = None,
         closings_max: int = CLOSINGS_MAX,
