@@ -58,5 +58,7 @@ def set_aside(source: Source, kind: str, facts: Iterable[tuple[str, str]], *, si
 
 
 def _size(record: Aside) -> int:
-    headers = sum(len(name) + len(value or b"") + 16 for name, value in record.headers)
+    headers = sum(
+        len(name.encode("utf-8", "backslashreplace")) + len(value or b"") + 16 for name, value in record.headers
+    )
     return len(record.key or b"") + len(record.value or b"") + headers + 128

@@ -25,6 +25,7 @@ from streamapp.driver.environment import Consumer
 from streamapp.driver.failure import replace_by_dead_letter
 from streamapp.driver.gate import Gate
 from streamapp.driver.intents import Intents
+from streamapp.driver.letters import Letters
 from streamapp.driver.merging import Merging
 from streamapp.driver.pace import Pace
 from streamapp.driver.positions import Positions
@@ -75,6 +76,8 @@ class Engine:
         self.over = False
         #: Counted by name for metrics and for the operator's page of errors.
         self.counts: dict[str, int] = {}
+        #: Dead letters by topic and kind.
+        self.letters = Letters(clock.monotonic)
         self.commits = Commits(clock)
         #: Runs what events want done after their commit; None where no handler is registered.
         self.intents: Intents | None = None
@@ -131,7 +134,10 @@ class Engine:
             logger.warning("a batch failed and runs again one event at a time: %s", brief(error))
             task.retry(unit)
             return
-        replace_by_dead_letter(unit, error, agent, group=self._settings.id)
+        record = unit.records[0]
+        is_shown = self.letters.note(record.topic, record.partition, record.offset, error)
+        topics = self.producer.filling.topics
+        replace_by_dead_letter(unit, error, agent, group=self._settings.id, topics=topics, is_shown=is_shown)
         self.count("dead_letters")
         task.finish(unit)
 

@@ -9,6 +9,7 @@ from streamapp.eos.cluster import Cluster
 from streamapp.eos.patience import Patience, available
 from streamapp.eos.positions import NO_EPOCH, NUMBER, Position, key_of, positions_topic, read_position, value_of
 from streamapp.eos.producer import Producer
+from streamapp.eos.protocol import TopicDescription
 from streamapp.eos.recovery import PATIENCE_S, restore, restore_plans
 from streamapp.errors import ConfigurationError, RecordError, Unavailable
 from streamapp.types import Partition
@@ -30,6 +31,8 @@ class Positions:
         self.known: dict[Partition, Position] = {}
         #: The id of each topic that is read, as it was at the assignment.
         self.topic_ids: dict[str, str] = {}
+        #: Every topic that the app reads, as it was at the assignment.
+        self.inputs: dict[str, TopicDescription] = {}
         self._next: int | None = None
 
     async def prepare(self, producer: Producer) -> None:
@@ -77,15 +80,17 @@ class Positions:
         written = {}
         for partition, offset in (committed if self.lags else {**committed, **offsets}).items():
             known, topic_id = self.known.get(partition), self.topic_ids.get(partition.topic, "")
+            topic = self.inputs.get(partition.topic)
+            count = topic.partition_count if topic is not None else 0
             if known is not None and known.topic_id == topic_id:
-                if known.offset == offset:
+                if known.offset == offset and known.partitions == count:
                     continue
                 epoch = known.leader_epoch
             else:
                 epoch = NO_EPOCH
             if consumer is not None:
                 epoch = max(epoch, consumer.leader_epoch(partition))
-            position = written[partition] = Position(topic_id, offset, epoch)
+            position = written[partition] = Position(topic_id, offset, epoch, count)
             producer.append(self.topic, NUMBER, key_of(partition), value_of(position))
         return written
 

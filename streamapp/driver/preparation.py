@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from faust.types.tuples import TP
@@ -13,6 +13,7 @@ from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.driver.after_commit import run_intent
 from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Environment
+from streamapp.driver.failure import unfit
 from streamapp.driver.inbox import InboxTable
 from streamapp.driver.intents import Intents
 from streamapp.driver.restore import Restoring, restore_stores
@@ -21,6 +22,7 @@ from streamapp.driver.starting import starting_offsets
 from streamapp.driver.state_directory import State
 from streamapp.driver.task import Task
 from streamapp.eos.cluster import Cluster
+from streamapp.eos.protocol import TopicDescription
 from streamapp.errors import ConfigurationError, RecordError
 from streamapp.failpoints import failpoint
 from streamapp.state import Identity
@@ -57,8 +59,10 @@ class Preparation:
         late_topics = {topic + late.SUFFIX for table in app.windowed_tables for topic in table.topics}
         for topic in (app.declared_topics.keys() | late_topics) - consumed:
             await producer.ensure(topic)
-        for topic in sorted({*self.subscribed, *consumed}):
-            await self._refuse_a_changed_topic(topic)
+        windowed = {topic for table in app.windowed_tables for topic in table.topics}
+        inputs = await self._looked_at(sorted({*self.subscribed, *consumed}), windowed)
+        assert engine.positions is not None
+        engine.positions.inputs = inputs
         failpoint("K15a")
         counts = {topic: (await producer.ensure(topic)).partition_count for topic in sorted(consumed)}
         offsets = await self._starting_offsets(partitions, counts)
@@ -75,29 +79,28 @@ class Preparation:
         await self._restore(tasks)
         return list(tasks.values())
 
-    async def _refuse_a_changed_topic(self, topic: str) -> None:
-        """`ConfigurationError` for an input that was deleted or has got partitions: keys must not leave their state.
+    async def _looked_at(self, topics: Iterable[str], windowed: Collection[str]) -> dict[str, TopicDescription]:
+        """The inputs as they are now. `ConfigurationError` with every one that is gone, or whose side topics are unfit.
 
-        Dead letters keep their record's partition number and are made with their topic, so their topic remembers how
-        many partitions there were.
+        How many partitions a side topic has does not matter: a letter goes to the source's number modulo their count.
         """
-        producer = self._engine.producer
-        letters = topic + dead_letter.SUFFIX
-        try:
-            count = (await producer.renew(topic)).partition_count
-            count_then = (await producer.renew(letters)).partition_count
-        except RecordError as exc:
-            raise ConfigurationError(
-                f"{topic} or {letters} was deleted under this worker: {exc} What was committed stands. If that was "
-                "meant, start again, which creates them anew; else stop all workers first and bring them back."
-            ) from exc
-        if count > count_then:
-            raise ConfigurationError(
-                f"{topic} has {count} partitions and {letters} {count_then}: partitions were added to a topic in use, "
-                "so that keys have moved away from their state. What was committed stands, and nothing more is "
-                f"processed. Recreate {topic} with {count_then} partitions, or, where neither a table nor the order "
-                f"of a key's records matters, add partitions to {letters}, too."
-            )
+        producer, found, problems = self._engine.producer, {}, []
+        for topic in topics:
+            names = [topic + dead_letter.SUFFIX, *([topic + late.SUFFIX] if topic in windowed else [])]
+            try:
+                found[topic] = await producer.renew(topic)
+                sides = [await producer.renew(name) for name in names]
+            except RecordError as exc:
+                problems.append(
+                    f"{topic} or {' or '.join(names)} was deleted under this worker: {exc} What was committed stands. "
+                    "If that was meant, start again, which creates them anew; else stop all workers first and bring "
+                    "them back."
+                )
+            else:
+                problems += [problem for side in sides if (problem := unfit(side))]
+        if problems:
+            raise ConfigurationError(*problems)
+        return found
 
     async def _starting_offsets(
         self, partitions: Collection[Partition], counts: Mapping[str, int]

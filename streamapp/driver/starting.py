@@ -10,7 +10,7 @@ from streamapp.driver.environment import ChangelogFetches, Environment
 from streamapp.driver.positions import Positions
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.patience import Patience, available
-from streamapp.eos.positions import Found, epochs_of, start_of
+from streamapp.eos.positions import Found, added_partitions, epochs_of, start_of
 from streamapp.eos.protocol import OffsetOf
 from streamapp.eos.recovery import PATIENCE_S, epoch_ends, listed_offsets, restore, restore_plans, stable_offsets
 from streamapp.errors import ConfigurationError, Unavailable
@@ -37,6 +37,8 @@ async def starting_offsets(
     clock, partitions = environment.clock, tuple(logs_of)
     committed = await stable_offsets(cluster, group, partitions, clock=clock)
     await positions.read(cluster, environment)
+    if added := added_partitions(positions.known, positions.inputs, group):
+        raise ConfigurationError(*added)
     earliest = await listed_offsets(cluster, partitions, OffsetOf.EARLIEST, clock=clock)
     ends = await listed_offsets(cluster, partitions, OffsetOf.HIGH_WATERMARK, clock=clock)
     epochs = epochs_of(partitions, positions.known, positions.topic_ids)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from streamapp.delivery import dead_letter, late
 from streamapp.driver.environment import Environment, WantedTopics
+from streamapp.driver.table_inputs import TableInputs, changelog_counts
 from streamapp.eos.patience import Patience, available
-from streamapp.errors import Unavailable
+from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.settings import Settings
 from streamapp.topics import UPSERTS, TopicSpec, changelog_spec, roomy_spec, spec, specs
 
@@ -22,21 +24,34 @@ def missing(
     consumed: Iterable[str],
     windowed: Iterable[str],
     upserts: Collection[str],
-    changelogs: Mapping[str, int | None],
+    tables: Collection[TableInputs],
 ) -> WantedTopics:
     """What should exist: declared topics (those of upserts compacted), dead letters of the consumed ones, late records
-    of the windowed ones, and changelogs (name -> partitions).
+    of the windowed ones, and changelogs of plain tables.
 
-    A topic that exists is left as it is, whatever it is like; `streamapp check` and `topics diff` judge it.
+    Inputs that exist decide how many partitions the others get: a key's partition is one number in all of them. A
+    topic that exists is left as it is; `ConfigurationError` where a table does not fit its topics.
     """
     names, late_for = set(consumed), tuple(windowed)
 
     def wanted_of(brokers: int, counts: Mapping[str, int]) -> Mapping[str, TopicSpec]:
+        there = {name: counts[name] for name in names & counts.keys()}
+        default = _one(there.values(), settings.partitions)
         # Dead letters keep their record's partition number, so an input that exists decides how many there are.
-        as_they_are = {name: counts[name] for name in names & counts.keys()}
-        return _wanted(settings, brokers, {**declared, **as_they_are}, names, late_for, upserts, changelogs)
+        as_they_are = {name: there.get(name) or count or default for name, count in declared.items()}
+        inputs = {name: there.get(name) or declared.get(name) or default for name in names}
+        logs, problems = changelog_counts(tables, inputs, _one(inputs.values(), default), counts)
+        if problems:
+            raise ConfigurationError(*problems)
+        return _wanted(settings, brokers, as_they_are | inputs, names, late_for, upserts, logs)
 
     return wanted_of
+
+
+def _one(counts: Iterable[int], default: int) -> int:
+    """The one count that all have; `default` where they differ, or there is none."""
+    found = set(counts)
+    return found.pop() if len(found) == 1 else default
 
 
 async def create(environment: Environment, wanted_of: WantedTopics, patience_s: float) -> None:
@@ -52,11 +67,11 @@ async def create(environment: Environment, wanted_of: WantedTopics, patience_s: 
 def _wanted(
     settings: Settings,
     brokers: int,
-    declared: Mapping[str, int | None],
+    declared: Mapping[str, int],
     consumed: Iterable[str],
     windowed: Iterable[str],
     upserts: Collection[str],
-    changelogs: Mapping[str, int | None],
+    changelogs: Mapping[str, int],
 ) -> dict[str, TopicSpec]:
     wanted = {
         name: spec(settings, brokers, name, partitions, UPSERTS if name in upserts else None)
@@ -69,4 +84,5 @@ def _wanted(
             wanted[name + suffix] = roomy_spec(settings, brokers, name + suffix, declared.get(name))
     for name, partitions in changelogs.items():
         wanted[name] = changelog_spec(settings, brokers, name, partitions)
-    return wanted | {topic.name: topic for topic in specs(settings, brokers) if topic.name in wanted}
+    of_contract = (topic for topic in specs(settings, brokers) if topic.name in wanted)
+    return wanted | {topic.name: replace(topic, partitions=wanted[topic.name].partitions) for topic in of_contract}

@@ -33,6 +33,7 @@ from streamapp.driver.positions import Positions
 from streamapp.driver.preparation import Preparation
 from streamapp.driver.seat import give_back
 from streamapp.driver.state_directory import State
+from streamapp.driver.table_inputs import refuse_misfits, table_inputs
 from streamapp.driver.topic_setup import create, missing
 from streamapp.driver.views import Views
 from streamapp.driver.watch import watch_topics
@@ -161,7 +162,7 @@ class Consumer(Service):
             consumed=names,
             windowed={topic for table in app.windowed_tables for topic in table.topics},
             upserts=app.upsert_topics,
-            changelogs={table.changelog_topic_name: table.partitions for table in tables},
+            tables=table_inputs(tables, app.agents.values()),
         )
         await self._create(lambda brokers, counts: {**wanted_of(brokers, counts), **self._positions(brokers)})
         await self._create_task_changelogs(names)
@@ -192,12 +193,15 @@ class Consumer(Service):
         return {name: positions_spec(self.app.settings, brokers, name)}
 
     async def _create_task_changelogs(self, consumed: Iterable[str]) -> None:
-        """Changelogs of the app's own tables, with as many partitions as the topics whose events they belong to."""
+        """Changelogs of the app's own tables, with as many partitions as the topics whose events they belong to.
+
+        `ConfigurationError` with every one that exists with another number.
+        """
         settings, tables = self.app.settings, self.app.tables
         inbox, intents = tables.get(INBOX), tables.get(INTENTS)
+        marks: dict[str, int] = {}
         if isinstance(inbox, InboxTable) and inbox.topics:
-            name, partitions = inbox.changelog_topic_name, one_count(await self._partition_counts(inbox.topics))
-            await self._create(lambda brokers, _: {name: inbox_changelog_spec(settings, brokers, name, partitions)})
+            marks[inbox.changelog_topic_name] = one_count(await self._partition_counts(inbox.topics))
         counts = await self._partition_counts(consumed)
         logs = {table.table.changelog_topic_name: table.partitions(counts) for table in self.app.windowed_tables}
         for upserts in self.app.limited_upserts:
@@ -205,10 +209,13 @@ class Consumer(Service):
             logs[upserts.marks.changelog_topic_name] = (await self._partition_counts([of_rows]))[of_rows]
         if intents is not None:
             logs[intents.changelog_topic_name] = max(counts.values())
-        if logs:
-            await self._create(
-                lambda brokers, _: {log: changelog_spec(settings, brokers, log, count) for log, count in logs.items()}
-            )
+        await self._create(
+            lambda brokers, _: {
+                **{log: inbox_changelog_spec(settings, brokers, log, count) for log, count in marks.items()},
+                **{log: changelog_spec(settings, brokers, log, count) for log, count in logs.items()},
+            }
+        )
+        refuse_misfits(marks | logs, await self._partition_counts(marks | logs))
 
     async def _create(self, wanted_of: WantedTopics) -> None:
         await create(self._environment, wanted_of, self.app.broker_patience_s)

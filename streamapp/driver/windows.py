@@ -19,7 +19,7 @@ from faust.streams import current_event
 from faust.types import EventT
 
 from streamapp.delivery import late
-from streamapp.driver.failure import ASIDE_BYTES_MAX, source_of
+from streamapp.driver.failure import placed, room_of, source_of
 from streamapp.driver.outputs import Output
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit
 from streamapp.driver.window_declaration import WindowDeclaration, milliseconds
@@ -211,14 +211,10 @@ class WindowedTable(WindowDeclaration):
                 topic = event.message.topic + late.SUFFIX
                 self.app.outputs.append(Output(topic, event.key, event.value, None, None))
             return
-        letter = late.late_record(
-            source_of(unit.records[0]),
-            self.name,
-            added.expired,
-            added.progress.watermark,
-            size_max=ASIDE_BYTES_MAX,
-        )
-        unit.send((*letter, None))
+        source, topics = source_of(unit.records[0]), self.app.engine.producer.filling.topics
+        room = room_of(topics, source.topic + late.SUFFIX)
+        letter = late.late_record(source, self.name, added.expired, added.progress.watermark, size_max=room)
+        unit.send((*placed(letter, topics), None))
         self.app.engine.count("late_records")
 
     # --- reading

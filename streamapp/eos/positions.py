@@ -23,6 +23,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from streamapp.eos.protocol import TopicDescription
 from streamapp.errors import ConfigurationError
 from streamapp.topics import POSITIONS
 from streamapp.types import Partition
@@ -40,6 +41,8 @@ class Position(NamedTuple):
     topic_id: str
     offset: int
     leader_epoch: int = NO_EPOCH
+    #: How many partitions the topic had; 0 where that was not written.
+    partitions: int = 0
 
 
 def positions_topic(app_id: str) -> str:
@@ -70,13 +73,35 @@ def read_position(key: bytes | None, value: bytes | None) -> tuple[Partition, Po
         found: dict[str, Any] = json.loads(value)
         if found["version"] != _VERSION:
             raise ValueError(f"its version is {found['version']}")
-        return partition, Position(str(found["topic_id"]), int(found["offset"]), int(found["leader_epoch"]))
+        return partition, Position(
+            str(found["topic_id"]), int(found["offset"]), int(found["leader_epoch"]), int(found.get("partitions", 0))
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ConfigurationError(
             f"A record of the topic of positions cannot be read ({exc}): key {key!r:.80}, value {value!r:.120}. "
             "Nothing is processed. Use the version of streamapp that wrote it, or, if another program did, stop all "
             "workers and delete the topic: they go on from the group's offsets."
         ) from exc
+
+
+def added_partitions(
+    known: Mapping[Partition, Position], inputs: Mapping[str, TopicDescription], group: str
+) -> list[str]:
+    """A problem for each input that has more partitions than its positions were written with: keys have moved."""
+    then: dict[str, int] = {}
+    for at, position in known.items():
+        topic = inputs.get(at.topic)
+        if topic is not None and topic.topic_id == position.topic_id and position.partitions:
+            then[at.topic] = min(position.partitions, then.get(at.topic, position.partitions))
+    return [
+        f"{topic} has {inputs[topic].partition_count} partitions, and had {count} when its positions were written: "
+        "partitions were added to a topic in use, so that keys have moved away from their state. What was committed "
+        "stands, and nothing more is processed. Have its senders write to a new topic, and read that. Where neither a "
+        "table nor the order of a key's records matters, stop all workers and accept it for each of its partitions "
+        f"from 0 to {count - 1}: `{_accept(group, Partition(topic, 0), '--position')}`."
+        for topic, count in sorted(then.items())
+        if inputs[topic].partition_count > count
+    ]
 
 
 def epochs_of(

@@ -83,7 +83,7 @@ async def accept(
         found = (await _found(cluster, environment, settings.id, positions, [partition]))[partition]
         offset = _chosen(found, choice)
         if execute:
-            position = Position(topic.topic_id, offset, topic.leader_epochs[partition.number])
+            position = Position(topic.topic_id, offset, topic.leader_epochs[partition.number], topic.partition_count)
             await _write(cluster, environment, settings, partition, position)
         return Accepted(_row(found, settings.id), offset, execute)
     finally:

@@ -48,6 +48,15 @@ def families(app: Any) -> Iterator[Family]:
     yield from _process()
     if app.views is not None:
         yield from _counters(app.views.engine.counts)
+        yield Family(
+            "streamapp_dead_letters_by_kind_total",
+            "counter",
+            "Events that became dead letters, by topic and by what was wrong",
+            [
+                Sample(count, {"topic": topic, "kind": kind})
+                for (topic, kind), count in sorted(app.views.engine.letters.counts.items())
+            ],
+        )
         yield from _commits(app.views)
         yield from _partitions(app.views)
 

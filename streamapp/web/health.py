@@ -32,3 +32,9 @@ def unready(app: Any) -> str | None:
         return "the worker is starting or has stopped"
     reason: str | None = app.views.unready
     return reason
+
+
+def letters(app: Any) -> str:
+    """A line for each topic and kind of dead letters since the start; no reason not to be ready, but to look."""
+    counts = {} if app.views is None else app.views.engine.letters.counts
+    return "".join(f"dead letters of {topic}: {count} {kind}\n" for (topic, kind), count in sorted(counts.items()))

@@ -72,7 +72,7 @@ class Routes:
             case (b"livez",):
                 return _health(health.unlive(self._app))
             case (b"readyz" | b"healthz",):
-                return _health(health.unready(self._app))
+                return _health(health.unready(self._app), health.letters(self._app))
             case (b"style.css",):
                 return answer.typed(self._style, "text/css; charset=utf-8")
         return None
@@ -138,9 +138,9 @@ class Routes:
         return answer.json({"error": title.lower(), "reason": text}, status, headers)
 
 
-def _health(why_not: str | None) -> web.Response:
+def _health(why_not: str | None, more: str = "") -> web.Response:
     if why_not is None:
-        return answer.text("ok\n")
+        return answer.text(f"ok\n{more}")
     return answer.text(f"{why_not}\n", 503, {"Retry-After": str(_RETRY_AFTER_S)})
 
 

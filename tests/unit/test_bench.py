@@ -378,12 +378,10 @@ def test_what_a_timer_sent_is_given_up_when_the_broker_refuses_it_and_the_work_g
     assert 2 <= app.count("aborts") <= 4
 
 
-def test_a_table_of_another_number_of_partitions_ends_the_worker_and_says_why(shop: str, tmp_path: Path) -> None:
+def test_a_table_of_another_number_of_partitions_is_refused_at_start(shop: str, tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(dedent(SHOP).replace('Table("spent", ', 'Table("spent", partitions=3, '))
-    with Bench(shop) as app:
-        app.feed("order", order(1))
-        with pytest.raises(ConfigurationError, match="table spent for an event of order, which has another number"):
-            app.settle()
+    with Bench(shop) as app, pytest.raises(ConfigurationError, match="spent was declared with partitions=3, and order"):
+        app.settle()
 
 
 WINDOWS = """

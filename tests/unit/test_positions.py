@@ -137,7 +137,7 @@ def refused(bench: Bench, *words: str) -> str:
 
 
 def test_a_commit_writes_the_position_of_every_input_that_moved(bench: Bench) -> None:
-    assert position(bench) == Position(bench.broker.topics["in"].topic_id, 5, 0)
+    assert position(bench) == Position(bench.broker.topics["in"].topic_id, 5, 0, 1)
     assert committed(bench) == 5
     log = bench.broker.logs[Partition(POSITIONS, NUMBER)]
     before = log.high_watermark
@@ -149,7 +149,13 @@ def test_a_position_is_json_with_a_version(bench: Bench) -> None:
     (record,) = bench.broker.logs[Partition(POSITIONS, NUMBER)].fetch(0, committed_only=True).records[-1:]
     assert json.loads(record.key or b"") == ["in", 0]
     topic_id = bench.broker.topics["in"].topic_id
-    assert json.loads(record.value or b"") == {"version": 1, "topic_id": topic_id, "offset": 5, "leader_epoch": 0}
+    assert json.loads(record.value or b"") == {
+        "version": 1,
+        "topic_id": topic_id,
+        "offset": 5,
+        "leader_epoch": 0,
+        "partitions": 1,
+    }
 
 
 @given(st.text(min_size=1), st.integers(0, 2**31 - 1), st.text(), st.integers(0, 2**63 - 1), st.integers(-1, 2**31 - 1))
@@ -214,7 +220,7 @@ def test_a_topic_that_was_created_anew_is_read_from_its_start(bench: Bench, capl
     bench.feed("in", 6, 7, key="k")
     assert processed(bench) == [1, 2, 3, 4, 5, 6, 7]
     assert "another topic of this name" in caplog.text
-    assert position(bench) == Position(bench.broker.topics["in"].topic_id, 2, 0)
+    assert position(bench) == Position(bench.broker.topics["in"].topic_id, 2, 0, 1)
 
 
 @pytest.mark.parametrize("offsets", ["kept", "deleted"])

@@ -1,0 +1,48 @@
+"""Dead letters by topic and kind, and which of them get a line in the log: a stranger may cause thousands a second."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from streamapp.errors import RecordError, brief
+
+logger = logging.getLogger(__name__)
+
+#: Topics and kinds that are counted apart; of more, which somebody's code may make up, the rest is one.
+_KINDS_MAX = 200
+_OTHERS = "others"
+#: Seconds between two lines of a topic and kind, but for the 1st, 10th, 100th...
+_QUIET_S = 60.0
+_PARTITIONERS = (
+    " Clients of librdkafka (confluent-kafka, Go, .NET, node) place keys by CRC32 unless told otherwise: set "
+    "partitioner=murmur2_random at the senders."
+)
+
+
+class Letters:
+    """See the module. `monotonic`: the worker's clock."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.counts: dict[tuple[str, str], int] = {}
+        self._shown_at: dict[tuple[str, str], float] = {}
+        self._monotonic = monotonic
+
+    def note(self, topic: str, partition: int, offset: int, error: BaseException) -> bool:
+        """Count one; whether it is one that is shown. What is wrong with a record gets its line here."""
+        kind = error.kind if isinstance(error, RecordError) else type(error).__name__
+        at = (topic, kind) if (topic, kind) in self.counts or len(self.counts) < _KINDS_MAX else (topic, _OTHERS)
+        if at not in self.counts and len(self.counts) >= 2 * _KINDS_MAX:
+            at = (_OTHERS, _OTHERS)
+        count = self.counts[at] = self.counts.get(at, 0) + 1
+        now = self._monotonic()
+        if str(count).strip("0") != "1" and now - self._shown_at[at] < _QUIET_S:
+            return False
+        self._shown_at[at] = now
+        if isinstance(error, RecordError):
+            remedy = _PARTITIONERS if kind == "WrongPartition" else ""
+            logger.warning(
+                "%s[%d]@%d is a dead letter, in %s-dlt; number %d of kind %s since the start: %s%s",
+                topic, partition, offset, topic, count, kind, brief(error), remedy,
+            )  # fmt: skip
+        return True
