@@ -235,7 +235,7 @@ async def test_timers_run_at_the_leader_and_may_not_touch_tables(
 ) -> None:
     apps = [bench.app() for _ in range(2)]
     errors, leaders, crons = [], [], []
-    monkeypatch.setattr("streamapp.driver.boot._next_run", lambda _, after_s, timezone: after_s + 0.05)
+    monkeypatch.setattr("streamapp.driver.crontab.next_run", lambda _, after_s, timezone: after_s + 0.05)
     for number, app in enumerate(apps):
 
         def declare(number: int, app: Any) -> None:
