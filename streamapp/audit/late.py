@@ -29,9 +29,11 @@ def _value_hash(record: Record) -> bytes:
 class LateRecords:
     """The records of one late topic, to be matched with the events they are copies of."""
 
-    def __init__(self, check: str, partitions: int, findings: Findings) -> None:
+    def __init__(self, check: str, partitions: int, findings: Findings, own: int | None = None) -> None:
+        """`partitions`: those of the source; `own`: those of the late topic, if it has another number."""
         self._check = check
         self._partitions = partitions
+        self._own = own or partitions
         self._findings = findings
         self._letters: dict[bytes, list[Record]] = {}
         self._claims: dict[int, bytes] = {}  # position of an event of these bytes -> digest
@@ -41,7 +43,7 @@ class LateRecords:
         self._findings.examine("placement", record.timestamp_ms)
         # Cut, and the record's own headers or key alone were too large.
         keyless = record.key is None and record.value is None and _HASH in dict(record.headers)
-        if not keyless and (record.key is None or record.partition != partition_of(record.key, self._partitions)):
+        if not keyless and (record.key is None or record.partition != self._place(record.key)):
             text = f"partition {record.partition} is not that of the key {record.key!r}"
             self._findings.violate("placement", "misplaced", record.timestamp_ms, text, shown(record))
         if not record.headers:
@@ -49,6 +51,9 @@ class LateRecords:
             self._findings.violate(self._check, "late-altered", record.timestamp_ms, text, shown(record))
         digest = _digest(record.key, _value_hash(record), keyless=keyless)
         self._letters.setdefault(digest, []).append(record._replace(value=None, headers=()))
+
+    def _place(self, key: bytes) -> int:
+        return partition_of(key, self._partitions) % self._own
 
     def __len__(self) -> int:
         return sum(map(len, self._letters.values()))

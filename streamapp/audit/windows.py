@@ -68,7 +68,7 @@ class Windows:
         self._terms = terms
         self._grace_us = terms.rules.grace_us
         self._findings = findings
-        self.late = LateRecords(check, terms.partitions[late], findings)
+        self.late = LateRecords(check, terms.partitions[source], findings, terms.partitions[late])
         self._watermarks: dict[int, Watermark] = {}
         self._windows: dict[tuple[str, int], Window] = {}
         self._excluded: dict[int, None] = {}  # positions of events that must have a late record

@@ -175,3 +175,17 @@ def test_a_late_record_that_was_cut_is_known_by_its_hash(header_bytes: int) -> N
     assert list(late.without({17: None}, ())) == []
     late.end()
     assert not findings.violated
+
+
+def test_letters_and_late_records_are_true_where_their_topics_have_fewer_partitions() -> None:
+    fewer = Terms({**dict.fromkeys(TOPICS.all, PARTITIONS), "transfer-dlt": 1})
+    log, findings = Log(), Findings()
+    bad = log.append("transfer", b"k", b"{", PARTITIONS - 1)
+    letter = letter_of(bad)._replace(partition=0)
+    made = Judge(fewer)
+    written(log, letter)
+    made.read(log.records())
+    assert made.judgement().verdict is not Verdict.FAIL
+    late = LateRecords("totals", PARTITIONS, findings, 1)
+    late.add(log.append("payment-late", b"key of some partition", b"{}", 0, (("late-table", b"t"),)))
+    assert not findings.violated
