@@ -29,7 +29,10 @@ def table_inputs(tables: Iterable[Any], agents: Iterable[Any]) -> list[TableInpu
     users: dict[int, set[str]] = {}
     moved: set[int] = set()
     for agent in agents:
-        named = inspect.getclosurevars(inspect.unwrap(agent.fun))
+        try:
+            named = inspect.getclosurevars(inspect.unwrap(agent.fun))
+        except (TypeError, ValueError):  # no function of Python, or one with a name that is not bound yet
+            continue
         for value in (*named.globals.values(), *named.nonlocals.values()):
             users.setdefault(id(value), set()).update(agent.get_topic_names())
             if _CHAINS & named.unbound:

@@ -14,6 +14,8 @@ from streamapp.testing import Bench
 APP = """
     from streamapp import App
 
+    from functools import partial
+
     app = App("counts")
     seen = app.Table("seen", default=int){limited}
     out = app.topic("out")
@@ -83,3 +85,20 @@ def test_one_table_of_topics_with_different_counts_is_refused(start: Start) -> N
     bench = start({"one": 6, "two": 3}, body="seen[key] += 1")
     with pytest.raises(ConfigurationError, match="one has 6, two has 3"):
         bench.settle()
+
+
+def test_an_agent_that_is_no_plain_function_starts_too(start: Start) -> None:
+    bench = start({"two": 3})
+    code = Path(str(bench.module.__file__))
+    code.write_text(
+        code.read_text()
+        + dedent("""
+    async def third(stream, table):
+        async for key, value in stream.items():
+            table[key] += 1
+
+    app.agent(app.topic("two", value_type=bytes), name="third")(partial(third, table=seen))
+    """)
+    )
+    bench.restart()
+    assert bench.broker.topics["two"].partition_count == 3
