@@ -31,6 +31,7 @@ from streamapp.finite import is_finite
 #: Name of the table that holds an app's marks.
 TABLE = "inbox"
 CONFLICT_KIND = "EventIdConflict"
+NO_KEY_KIND = "NoKey"
 
 _CONTENT_BYTES = 16
 _ATTEMPTS_MAX = 255

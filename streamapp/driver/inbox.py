@@ -22,6 +22,7 @@ from streamapp import failpoints
 from streamapp.arming import ARMED
 from streamapp.delivery.inbox import (
     CONFLICT_KIND,
+    NO_KEY_KIND,
     TABLE,
     Fields,
     Mark,
@@ -145,6 +146,12 @@ class Inbox:
     def _admit(self, unit: Unit, rows: StoreUnit, version: int, delivery: Delivery) -> bool:
         record, value = delivery.record, delivery.value
         key = delivery.mark
+        if record.key is None and unit.task.routes[record.topic].partition_count != 1:
+            raise RecordError(
+                f"the record has no key, and {record.topic} has several partitions: a repeat without a key lies in any "
+                f"of them, where {self.agent} has no mark of it. Send it with a key.",
+                kind=NO_KEY_KIND,
+            )
         if key is None:
             key = mark_key(self.agent, record.key, self._fields.id_of(value))
         content = delivery.content

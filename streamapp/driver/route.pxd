@@ -12,7 +12,8 @@ cdef int _AHEAD
 
 
 cdef class TopicRoute:
-    cdef object _app, _partition_count, _readers, _windowed
+    cdef object _app, _readers, _windowed
+    cdef public object partition_count
     cdef public object topic
     cdef public int lanes, batch
     cdef Reader _reader

@@ -25,7 +25,7 @@ class TopicRoute:
 
     def __init__(self, app: Any, topic: str, partition_count: int, channels: list[Any]) -> None:
         self._app = app
-        self._partition_count = partition_count
+        self.partition_count = partition_count
         self._readers: list[tuple[Reader, list[Any]]] = []
         by_schema: dict[Any, list[Any]] = {}
         for channel in channels:
@@ -114,7 +114,7 @@ class TopicRoute:
 
     def _reader_of(self, schema: Any) -> Reader:
         if isinstance(schema, RecordSchema):
-            return schema.reader(self._partition_count)
+            return schema.reader(self.partition_count)
         return FaustReader(self._app, schema)
 
 
