@@ -5,7 +5,7 @@ faust -A streamapp.app worker -l info
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -22,6 +22,7 @@ from streamapp.driver.stream import Stream
 from streamapp.driver.table_registry import TableManager
 from streamapp.driver.tables import Table
 from streamapp.driver.topic import Topic
+from streamapp.errors import ConfigurationError
 
 if TYPE_CHECKING:
     app: App
@@ -42,12 +43,29 @@ class App(EngineApp):
         self.settings = settings
         #: Topics named in this app, with the partition count asked for; the worker creates missing ones.
         self.declared_topics: dict[str, int | None] = {}
+        #: Topics declared to keep their senders' stamps.
+        self.sender_stamped: set[str] = set()
         super().__init__(self.settings.id, **{**_faust_options(self.settings), **adopted.options})
         self.refusals += adopted.problems
         self._says_what_to_discover = "autodiscover" in adopted.options
 
-    def topic(self, *topics: str, value_type: Any = None, schema: Any = None, **options: Any) -> Any:
-        """A topic. `value_type` may be a `msgspec.Struct`, whose bad records then go to `<topic>-dlt`."""
+    def topic(
+        self,
+        *topics: str,
+        value_type: Any = None,
+        schema: Any = None,
+        timestamps: Literal["append", "sender"] = "append",
+        **options: Any,
+    ) -> Any:
+        """A topic. `value_type` may be a `msgspec.Struct`, whose bad records then go to `<topic>-dlt`.
+
+        `timestamps="sender"`: the topic keeps its senders' stamps (`message.timestamp.type=CreateTime`). An inbox or a
+        window of its events is refused unless this says so, and then goes by when a worker has got the record.
+        """
+        if timestamps == "sender":
+            self.sender_stamped.update(topics)
+        elif timestamps != "append":
+            raise ConfigurationError(f'timestamps={timestamps!r} of {topics[0]}: it is "append" or "sender".')
         if isinstance(value_type, type) and issubclass(value_type, msgspec.Struct):
             schema = RecordSchema(Codec(value_type))
             value_type = None

@@ -35,6 +35,8 @@ NO_KEY_KIND = "NoKey"
 
 _CONTENT_BYTES = 16
 _ATTEMPTS_MAX = 255
+#: The latest time of a mark, in seconds since the epoch: February 2106.
+STAMP_MAX_S = 2**32 - 1
 _LAYOUT = struct.Struct(f">BBI{_CONTENT_BYTES}s")
 _pack = _LAYOUT.pack
 

@@ -17,7 +17,7 @@ from typing import Any
 from streamapp.clock import Clock
 from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Member
-from streamapp.driver.record import Record, byte_count
+from streamapp.driver.record import Record, arrived, byte_count
 from streamapp.driver.task import Task
 from streamapp.eos.fencing import still_seated
 from streamapp.eos.protocol import Membership
@@ -202,7 +202,9 @@ class GroupConsumer:
         share = BUFFER_BYTES // max(1, len(owners))
         if fetched:
             failpoint("K0")
+        now_ms = int(self._clock.now() * 1000)
         for tp, records in fetched.items():
+            arrived(records, now_ms)
             partition = Partition(*tp)
             task = owners.get(partition)
             if task is None:  # the seat was lost, and the consumer has not noticed yet

@@ -23,6 +23,7 @@ from streamapp.arming import ARMED
 from streamapp.delivery.inbox import (
     CONFLICT_KIND,
     NO_KEY_KIND,
+    STAMP_MAX_S,
     TABLE,
     Fields,
     Mark,
@@ -158,7 +159,7 @@ class Inbox:
         if content is None:
             content = self._fields.hash_of(value)
         raw = rows.get_over(key, delivery.found) if delivery.found_at == version else rows.get(key)
-        mark = self._fresh(rows, key, content, raw, record.timestamp // 1000)
+        mark = self._fresh(rows, key, content, raw, record.appended // 1000)
         if mark is None:
             delivery.app.engine.count("duplicates")
             return False
@@ -200,7 +201,9 @@ class Inbox:
             record_key = event.key.encode() if isinstance(event.key, str) else event.key
             key = mark_key(agent or self.agent, record_key, self._fields.id_of(event.value))
             content = self._fields.hash_of(event.value)
-            mark = self._fresh(rows, key, content, rows.get(key), int(event.message.timestamp))
+            mark = self._fresh(
+                rows, key, content, rows.get(key), max(0, min(int(event.message.timestamp), STAMP_MAX_S))
+            )
             if mark is not None:
                 admitted.append((event, key, mark))
         for _, key, mark in admitted:

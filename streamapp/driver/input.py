@@ -27,7 +27,7 @@ class Input:
         """This record is done with."""
         if record.offset >= self.offset:  # with lanes a later event may have finished before
             self.offset = record.offset + 1
-            self.append_time = record.timestamp
+            self.append_time = record.appended
             self.has_finished = True
 
     def forget(self) -> None:

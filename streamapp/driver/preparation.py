@@ -10,6 +10,8 @@ from faust.types.tuples import TP
 
 from streamapp.delivery import dead_letter, late
 from streamapp.delivery.after_commit import TABLE as INTENTS
+from streamapp.delivery.inbox import TABLE as INBOX
+from streamapp.driver import stamps
 from streamapp.driver.after_commit import run_intent
 from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Environment
@@ -63,6 +65,7 @@ class Preparation:
         inputs = await self._looked_at(sorted({*self.subscribed, *consumed}), windowed)
         assert engine.positions is not None
         engine.positions.inputs = inputs
+        await self._refuse_senders_stamps({*self.subscribed, *consumed})
         failpoint("K15a")
         counts = {topic: (await producer.ensure(topic)).partition_count for topic in sorted(consumed)}
         offsets = await self._starting_offsets(partitions, counts)
@@ -101,6 +104,24 @@ class Preparation:
         if problems:
             raise ConfigurationError(*problems)
         return found
+
+    async def _refuse_senders_stamps(self, topics: Collection[str]) -> None:
+        """`ConfigurationError` with every topic whose stamps are its senders', which marks or windows would go by."""
+        app, producer = self._app, self._engine.producer
+        marks = app.tables.get(INBOX)
+        inboxes = marks.topics if isinstance(marks, InboxTable) else set()
+        windows = {topic for table in app.windowed_tables for topic in table.topics}
+        kept = {marks.changelog_topic_name} if isinstance(marks, InboxTable) else set()
+        described = {topic: await producer.ensure(topic) for topic in sorted({*topics, *kept})}
+        problems = stamps.problems(
+            (topic for topic, found in described.items() if not found.append_time),
+            inboxes=inboxes,
+            windows=windows,
+            changelogs=kept,
+            declared=app.sender_stamped,
+        )
+        if problems:
+            raise ConfigurationError(*problems)
 
     async def _starting_offsets(
         self, partitions: Collection[Partition], counts: Mapping[str, int]

@@ -62,7 +62,7 @@ class RecordReader(Reader):
                 kind="WrongPartition",
             )
         if self._has_time and value is not None:
-            self._codec.check_time(value, record.timestamp / 1000)
+            self._codec.check_time(value, record.appended / 1000)
         return key, value
 
 

@@ -6,13 +6,17 @@ cimport cython
 cdef class Record:
     cdef public str topic
     cdef public int partition, timestamp_type
-    cdef public long long offset, timestamp
+    cdef public long long offset, timestamp, appended
     cdef public bytes key, value
     cdef public tuple headers
 
 
 @cython.locals(record=Record)
 cpdef list changes_of(list records)
+
+
+@cython.locals(record=Record)
+cpdef arrived(list records, long long now_ms)
 
 
 @cython.locals(record=Record, total="long long")

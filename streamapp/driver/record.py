@@ -9,6 +9,8 @@ from streamapp.types import Headers
 
 #: Kafka's number for a record without a time.
 NO_TIMESTAMP = -1
+#: Kafka's number for a stamp of the sender's.
+CREATE_TIME = 0
 #: The topic's broker sets the time, at the append.
 LOG_APPEND_TIME = 1
 
@@ -17,9 +19,11 @@ class Record:
     """A record as it was fetched. `timestamp` is milliseconds since the epoch, `NO_TIMESTAMP` where there is none.
 
     `timestamp_type` is Kafka's: 0 the producer's time, 1 the append's; `NO_TIMESTAMP` where the format has no time.
+    `appended` is the time that ages, retention and the bound on the future go by, in milliseconds: the broker's where
+    it has set one, else when the record came to this worker (`arrived`), and never what a sender says.
     """
 
-    __slots__ = ("headers", "key", "offset", "partition", "timestamp", "timestamp_type", "topic", "value")
+    __slots__ = ("appended", "headers", "key", "offset", "partition", "timestamp", "timestamp_type", "topic", "value")
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class Record:
         self.offset = offset
         self.timestamp = timestamp
         self.timestamp_type = timestamp_type
+        self.appended = timestamp if timestamp_type == LOG_APPEND_TIME else NO_TIMESTAMP
         self.key = key
         self.value = value
         self.headers = headers
@@ -58,10 +63,11 @@ def records_of(topic: str, partition: int, batch: Any, floor: int) -> list[Recor
         record.offset = offset
         timestamp = found.timestamp
         if timestamp is None:
-            record.timestamp = record.timestamp_type = NO_TIMESTAMP
+            record.timestamp = record.timestamp_type = record.appended = NO_TIMESTAMP
         else:
             record.timestamp = timestamp
             record.timestamp_type = found.timestamp_type
+            record.appended = timestamp if record.timestamp_type == LOG_APPEND_TIME else NO_TIMESTAMP
         record.key = found.key
         record.value = found.value
         headers = found.headers
@@ -77,6 +83,13 @@ def changes_of(records: list[Record]) -> list[tuple[bytes, bytes | None]]:
         if record.key is not None:
             changes.append((record.key, record.value))  # noqa: PERF401 - the compiled loop has C fields
     return changes
+
+
+def arrived(records: list[Record], now_ms: int) -> None:
+    """These have come to the worker now: that is the time of those to which no broker has given one."""
+    for record in records:
+        if record.appended < 0:
+            record.appended = now_ms
 
 
 def byte_count(records: list[Record]) -> int:

@@ -13,8 +13,7 @@ cdef int _AHEAD
 
 cdef class TopicRoute:
     cdef object _app, _readers, _windowed
-    cdef public object partition_count
-    cdef public object topic
+    cdef public object topic, partition_count
     cdef public int lanes, batch
     cdef Reader _reader
     cdef Mailbox _mailbox

@@ -31,6 +31,10 @@ class Route(Protocol):
     def batch(self) -> int:
         """Most events of one unit; above 1 where an agent takes batches."""
 
+    @property
+    def partition_count(self) -> int:
+        """How many partitions the topic has."""
+
     def deliver(self, unit: Unit) -> None:
         """Decode the unit's records and hand them to the agents. Raises what a record makes somebody's code raise."""
 

@@ -60,7 +60,7 @@ class WindowedTable(WindowDeclaration):
         if value is None:
             return
         time = self._time.of(value)
-        self._time.check_ahead(time, unit.records[0].timestamp)
+        self._time.check_ahead(time, unit.records[0].appended)
         try:
             if len(unit.records) > 1:
                 raise ConfigurationError(_BATCHES.format(table=self.name, topic=unit.records[0].topic))
@@ -184,7 +184,7 @@ class WindowedTable(WindowDeclaration):
             )
         if len(unit.records) > 1:
             raise ConfigurationError(_BATCHES.format(table=self.name, topic=record.topic))
-        self._time.check_ahead(time, record.timestamp)
+        self._time.check_ahead(time, record.appended)
 
     def _send(self, unit: Unit | None, upsert: Upsert) -> None:
         if self._upserts is None:

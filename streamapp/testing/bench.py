@@ -148,15 +148,19 @@ class Bench:
         at: str | float | datetime | None = None,
         partition: int | None = None,
         headers: Mapping[str, str | bytes] | None = None,
+        stamp_ms: int | None = None,
     ) -> None:
         """Append records to a topic, as another program does. Values: a record, whatever JSON has, or bytes.
 
         `key`: by default the field that the record type names as its `KEY`. `at`: the event time; it goes into the
         field `occurred_at`, and append times follow it, so a test may feed the records of a year in a moment.
+        `stamp_ms`: the sender's stamp, for a topic that keeps it (`broker.create_topic(..., append_time=False)`).
         """
-        self._run(self._feed(topic, values, key, at, partition, headers))
+        self._run(self._feed(topic, values, key, at, partition, headers, stamp_ms))
 
-    async def _feed(self, topic: str, values: Any, key: Any, at: Any, partition: int | None, headers: Any) -> None:
+    async def _feed(
+        self, topic: str, values: Any, key: Any, at: Any, partition: int | None, headers: Any, stamp_ms: int | None
+    ) -> None:
         await self._worker.started()
         app = self._worker.app
         assert app is not None
@@ -175,7 +179,7 @@ class Bench:
             listed = tuple(
                 (name, text.encode() if isinstance(text, str) else text) for name, text in (headers or {}).items()
             )
-            self.broker.send(Partition(topic, number), raw_key, inputs.as_bytes(stamped), headers=listed)
+            self.broker.send(Partition(topic, number), raw_key, inputs.as_bytes(stamped), stamp_ms, listed)
 
     def agent(self, name: str) -> AgentBench:
         """An agent by its name, or by the end of it that is its function's."""

@@ -139,12 +139,12 @@ class MemoryBroker:
         partition: Partition,
         key: bytes | None,
         value: bytes | None,
-        timestamp_ms: int = -1,
+        timestamp_ms: int | None = None,
         headers: Headers = (),
     ) -> Produced:
-        """Write one record outside any transaction, as a producer of input does."""
+        """Write one record outside any transaction, as a producer of input does; by default it is stamped now."""
         now_ms = self.append_ms()
-        content: Content = (key, value, timestamp_ms if timestamp_ms >= 0 else now_ms, headers)
+        content: Content = (key, value, now_ms if timestamp_ms is None else timestamp_ms, headers)
         return self.logs[partition].append(pack([content]), now_ms)
 
     def now_ms(self) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from streamapp.clock import Clock
 from streamapp.driver.environment import Listener, WantedTopics
 from streamapp.driver.epochs import Epochs
-from streamapp.driver.record import Record
+from streamapp.driver.record import CREATE_TIME, LOG_APPEND_TIME, Record
 from streamapp.driver.state_directory import State
 from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.positions import NO_EPOCH, PositionLost
@@ -196,7 +196,8 @@ class MemoryMember:
             if self._is_expected(partition, asked[partition]) and not part.error:
                 self._positions[partition] = part.position
                 if part.records:
-                    records[partition] = records_of(partition, part)
+                    append_time = self._broker.topics[partition.topic].append_time
+                    records[partition] = records_of(partition, part, append_time=append_time)
         return records
 
     def _is_expected(self, partition: Partition, offset: int) -> bool:
@@ -232,7 +233,7 @@ class MemoryFetches:
         except NoAnswer:
             return {}
         self._positions.update((at, part.position) for at, part in found.items() if part.error == Code.NONE)
-        return {at: records_of(at, part) for at, part in found.items() if part.records}
+        return {at: records_of(at, part, append_time=True) for at, part in found.items() if part.records}
 
     async def position(self, partition: Partition) -> int:
         return self._positions[partition]
@@ -241,11 +242,12 @@ class MemoryFetches:
         """Nothing is held open."""
 
 
-def records_of(partition: Partition, part: Fetched) -> list[Record]:
-    """Records as the driver knows them."""
+def records_of(partition: Partition, part: Fetched, *, append_time: bool) -> list[Record]:
+    """Records as the driver knows them; `append_time`: their stamps are the broker's."""
     topic, number = partition
+    kind = LOG_APPEND_TIME if append_time else CREATE_TIME
     return [
-        Record(topic, number, found.offset, found.timestamp_ms, found.key, found.value, found.headers)
+        Record(topic, number, found.offset, found.timestamp_ms, found.key, found.value, found.headers, kind)
         for found in part.records
     ]
 

@@ -82,6 +82,28 @@ def test_partitions_that_are_added_end_the_worker_and_the_next_one_refuses(servi
     ended(service.worker(), f"{service.topics.transfer}", f"{PARTITIONS + 2}", "partitions")
 
 
+def test_an_input_with_its_senders_stamps_is_refused_until_the_command_has_changed_it(service: Service) -> None:
+    topic = service.topics.transfer
+
+    def set_stamps(kind: str) -> None:
+        entry = ConfigEntry("message.timestamp.type", kind, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource("topic", topic, incremental_configs=[entry])
+        for future in service.admin.incremental_alter_configs([resource]).values():
+            future.result(BOUND_S)
+
+    set_stamps("CreateTime")
+    service.feed(50)
+    ended(service.worker(), f"{topic} has its senders' stamps", f"--entity-name {topic}", "LogAppendTime", "an inbox")
+    set_stamps("LogAppendTime")
+    worker = service.worker()
+    worker.until("ready after")
+    service.feed_again(50)
+    service.feed(50)
+    # The auditor does not judge records that keep their senders' stamps, so the offsets are what is looked at.
+    service.until_committed(150)
+    assert worker.stop() == 0, worker.said
+
+
 def deleted(service: Service, places: list[TopicPartition]) -> bool:
     """Whether the brokers have deleted what lies before; not before they know the new policy."""
     try:
