@@ -56,7 +56,30 @@ def is_the_events(error: BaseException) -> bool:
 
     Somebody's code may raise anything for what a record contains, `SystemExit` too.
     """
-    return isinstance(error, RecordError) or not isinstance(error, StreamAppError | KeyboardInterrupt | ProcessDied)
+    # By its type: `isinstance` would ask the exception itself, whose `__class__` may say or raise anything.
+    kind = type(error)
+    return issubclass(kind, RecordError) or not issubclass(kind, StreamAppError | KeyboardInterrupt | ProcessDied)
+
+
+def kind_of(error: BaseException) -> str:
+    """What kind of error it is: a `RecordError`'s `kind`, else the full name of its class. Never raises."""
+    try:
+        if issubclass(type(error), RecordError):
+            return _encodable(error.kind)  # type: ignore[attr-defined]
+        return _encodable(f"{type(error).__module__}.{type(error).__qualname__}")
+    except BaseException:  # noqa: BLE001 - a `kind` that is no text or was never set, a metaclass that raises
+        return "RecordError" if issubclass(type(error), RecordError) else _name(error)
+
+
+def _encodable(text: str) -> str:
+    """Text with what UTF-8 cannot have escaped. `TypeError` for what is no text."""
+    return str.encode(text, "utf-8", "backslashreplace").decode()
+
+
+def _name(error: BaseException) -> str:
+    """The name of its class, whatever its metaclass says."""
+    name: str = type.__dict__["__name__"].__get__(type(error))
+    return name
 
 
 def text_of(error: BaseException) -> str:
@@ -64,15 +87,15 @@ def text_of(error: BaseException) -> str:
     try:
         text = str(error)
     except BaseException as exc:  # noqa: BLE001 - somebody else's __str__, which may raise anything
-        return f"(its text cannot be had: {type(exc).__name__})"
-    return str.encode(text, "utf-8", "backslashreplace").decode()
+        return f"(its text cannot be had: {_name(exc)})"
+    return _encodable(text)
 
 
 def brief(error: BaseException) -> str:
     """An exception in a line of bounded length: its class, and what it says."""
     text = text_of(error)
     shown = text if len(text) <= _BRIEF_MAX else f"{text[:_BRIEF_MAX]}... ({len(text):,} characters)"
-    return f"{type(error).__name__}: {shown}"
+    return f"{_name(error)}: {shown}"
 
 
 #: Most characters that are shown of what an exception says: it may be all of a record.

@@ -6,7 +6,7 @@ The header names follow spring-kafka's dead-letter headers, which operators' too
 from __future__ import annotations
 
 from streamapp.delivery.aside import Aside, Source, set_aside
-from streamapp.errors import RecordError, text_of
+from streamapp.errors import kind_of, text_of
 
 SUFFIX = "-dlt"
 MESSAGE_BYTES_MAX = 1024
@@ -17,10 +17,9 @@ def dead_letter(source: Source, error: BaseException, *, group: str, attempts: i
 
     Never raises: `error` may be anything that somebody's code has raised.
     """
-    kind = error.kind if isinstance(error, RecordError) else f"{type(error).__module__}.{type(error).__qualname__}"
     facts = (
         ("original-consumer-group", group),
-        ("exception-fqcn", _clipped(kind)),
+        ("exception-fqcn", _clipped(kind_of(error))),
         ("exception-message", _clipped(text_of(error))),
         ("attempts", str(attempts)),
     )

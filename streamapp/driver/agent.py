@@ -93,7 +93,7 @@ class Agent(FaustAgent):
     async def _raised(self, exc: BaseException) -> bool:
         """Whether the agent goes on after what it raised."""
         unit = current_unit()
-        if isinstance(exc, ConfigurationError | StateCorrupted | StoreError):
+        if issubclass(type(exc), ConfigurationError | StateCorrupted | StoreError):
             self.app.end(exc)
             return False
         if unit is None or self.app.engine is None:

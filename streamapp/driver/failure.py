@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 #: Largest record that is set aside: the largest record and 64 KiB for where it was and why.
 ASIDE_BYTES_MAX = MAX_RECORD_BYTES + DEAD_LETTER_ROOM_BYTES
 
+_RAISED = "%s raised for %s[%d]@%d, which is now in %s"
+
 #: What the headers of one that is shortened take: names of topics and groups, its error, and its windows.
 ASIDE_BYTES_MIN = 16 << 10
 
@@ -81,16 +83,12 @@ def replace_by_dead_letter(
         rows = unit.stores[store] = store.begin()
         for key, mark in entries:
             rows.set(key, mark._replace(status=Status.FAILED).pack())
-    if is_shown and not isinstance(error, RecordError):
-        logger.error(
-            "%s raised for %s[%d]@%d, which is now in %s",
-            brief(error),
-            record.topic,
-            record.partition,
-            record.offset,
-            letter.topic,
-            exc_info=error,
-        )
+    if is_shown and not issubclass(type(error), RecordError):
+        what = brief(error), record.topic, record.partition, record.offset, letter.topic
+        try:
+            logger.error(_RAISED, *what, exc_info=error)
+        except Exception:  # noqa: BLE001 - its traceback cannot be written; the letter stands all the same
+            logger.error(_RAISED, *what)
 
 
 def source_of(record: Record) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from streamapp.errors import RecordError, brief
+from streamapp.errors import RecordError, brief, kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Letters:
 
     def note(self, topic: str, partition: int, offset: int, error: BaseException) -> bool:
         """Count one; whether it is one that is shown. What is wrong with a record gets its line here."""
-        kind = error.kind if isinstance(error, RecordError) else type(error).__name__
+        kind = kind_of(error)
         at = (topic, kind) if (topic, kind) in self.counts or len(self.counts) < _KINDS_MAX else (topic, _OTHERS)
         if at not in self.counts and len(self.counts) >= 2 * _KINDS_MAX:
             at = (_OTHERS, _OTHERS)
@@ -39,7 +39,7 @@ class Letters:
         if str(count).strip("0") != "1" and now - self._shown_at[at] < _QUIET_S:
             return False
         self._shown_at[at] = now
-        if isinstance(error, RecordError):
+        if issubclass(type(error), RecordError):
             remedy = _PARTITIONERS if kind == "WrongPartition" else ""
             logger.warning(
                 "%s[%d]@%d is a dead letter, in %s-dlt; number %d of kind %s since the start: %s%s",

@@ -126,7 +126,8 @@ def is_own_failure(error: BaseException, worker: asyncio.Task[Any], *, is_ending
     A cancellation is one if it is another task's, which the agent has awaited, or if nobody who ends the worker, an
     actor or a transaction has asked for it; it is then taken back. `is_ending`: the worker or the actor is to end.
     """
-    if isinstance(error, asyncio.CancelledError):
+    kind = type(error)  # not `isinstance`, which would ask the exception itself
+    if issubclass(kind, asyncio.CancelledError):
         if not worker.cancelling():
             return True
         unit = current_unit()
@@ -135,9 +136,9 @@ def is_own_failure(error: BaseException, worker: asyncio.Task[Any], *, is_ending
         while worker.uncancel():
             pass
         return True
-    if isinstance(error, GeneratorExit):  # raised in it, or it is closed from outside
+    if issubclass(kind, GeneratorExit):  # raised in it, or it is closed from outside
         return asyncio.current_task(worker.get_loop()) is worker
-    return not isinstance(error, KeyboardInterrupt | ProcessDied)
+    return not issubclass(kind, KeyboardInterrupt | ProcessDied)
 
 
 #: The delivery the running coroutine has at hand, or its unit where that has none.

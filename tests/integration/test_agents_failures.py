@@ -9,6 +9,7 @@ from typing import Any
 
 import faust
 import pytest
+from group_offsets import commit_beginning
 
 from streamapp.driver.barrier import BARRIERS_MISSED_MAX, BarrierHeld
 from streamapp.driver.unit import UnitMisuse
@@ -352,6 +353,7 @@ async def test_a_changelog_that_stock_faust_wrote_is_restored(bench: Any, runnin
             )
 
     bench.create("in", "out")
+    commit_beginning(bench.bootstrap, bench.name("app"), [bench.name("in")], 2)  # as Faust's group has them
     bench.send("in", [{}], partition=0)
     async with running(app):
         rows = await bench.wait_for("out", 1)

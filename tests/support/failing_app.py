@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from streamapp import App, inbox
+from streamapp.errors import ConfigurationError, RecordError
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -46,6 +47,49 @@ class Outright(BaseException):
     pass
 
 
+class Kindless(RecordError):
+    """Its constructor forgets its parent's."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "kindless")
+
+
+class Lying(Exception):
+    """Says that it is another class."""
+
+    @property
+    def __class__(self) -> Any:
+        return ConfigurationError
+
+    @__class__.setter
+    def __class__(self, _: Any) -> None: ...
+
+
+class Denying(Exception):
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+    @__class__.setter
+    def __class__(self, _: Any) -> None: ...
+
+
+class Nameless(type):
+    def __getattribute__(cls, name: str) -> Any:
+        if name in ("__qualname__", "__module__", "__name__"):
+            raise RuntimeError("no name")
+        return super().__getattribute__(name)
+
+
+class OfNameless(Exception, metaclass=Nameless):
+    pass
+
+
+def broken_syntax() -> SyntaxError:
+    """One that cannot be shown: its text is no text."""
+    return SyntaxError("broken", ("file", 1, 1, 7))
+
+
 OddlyNamed = type("x" * 5000, (Exception,), {"__module__": None})
 
 WAYS: dict[str, Any] = {
@@ -65,6 +109,13 @@ WAYS: dict[str, Any] = {
     "stop": StopAsyncIteration,
     "memory": MemoryError,
     "recursion": RecursionError,
+    "kindless": Kindless,
+    "kind of a number": lambda: RecordError("odd", kind=5),  # type: ignore[arg-type]
+    "kind with half a pair": lambda: RecordError("odd", kind="\ud83d"),
+    "lying": Lying,
+    "denying": Denying,
+    "nameless": OfNameless,
+    "broken syntax": broken_syntax,
 }
 
 

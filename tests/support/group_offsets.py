@@ -48,3 +48,13 @@ class GroupOffsets:
     def close(self) -> None:
         """Give its connection back."""
         self._consumer.close()
+
+
+def commit_beginning(bootstrap: str, group: str, topics: Iterable[str], partitions: int) -> None:
+    """Commit offset 0 for a group without members, as one that has read nothing yet."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
+    try:
+        places = [TopicPartition(topic, number, 0) for topic in topics for number in range(partitions)]
+        consumer.commit(offsets=places, asynchronous=False)
+    finally:
+        consumer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import tracemalloc
 from pathlib import Path
@@ -15,6 +16,9 @@ from streamapp.ops.feed import KINDS, Key, Pace, feed, numbered
 from streamapp.ops.lines import Line, read_lines
 from streamapp.settings import load
 from streamapp.topics import CONTRACT, MAX_RECORD_BYTES
+
+#: A certificate and its key.
+PEM = Path(__file__).parents[1] / "data" / "localhost.pem"
 
 
 def lines_of(tmp_path: Path, content: bytes, limit: int = 100) -> list[Line | None]:
@@ -138,7 +142,7 @@ def test_an_impossible_rate_is_refused(rate: float) -> None:
 def test_security_settings_reach_the_client(tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("ca", "certificate", "key")}
     for file in files.values():
-        file.touch()
+        shutil.copy(PEM, file)
     settings = load(
         broker="one:1,two:2",
         security_protocol="SASL_SSL",
