@@ -150,9 +150,10 @@ class Node:
         self.reap()
 
     def pause(self) -> None:
-        """Hold it still (SIGSTOP): it keeps its connections and answers nothing."""
+        """Hold it still (SIGSTOP): it keeps its connections and answers nothing. Returns when all its threads stand."""
         if self.process is not None:
             self.process.send(signal.SIGSTOP)
+            process.wait_until_stopped(self.process.pid)
 
     def resume(self) -> None:
         if self.process is not None:

@@ -154,3 +154,18 @@ def memory_mib(process: Process) -> int | None:
         return int(psutil.Process(process.pid).memory_info().rss) >> 20 if process.is_alive() else None
     except psutil.Error:
         return None
+
+
+def wait_until_stopped(pid: int, timeout_s: float = 10.0) -> None:
+    """Wait until every thread of a process stands (SIGSTOP), where the kernel tells; one that is gone stands, too."""
+    threads = Path(f"/proc/{pid}/task")
+    give_up = time.monotonic() + timeout_s
+    while threads.exists() and not _stands(threads) and time.monotonic() < give_up:
+        time.sleep(0.01)
+
+
+def _stands(threads: Path) -> bool:
+    try:
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads.glob("*/stat"))
+    except OSError:  # a thread that has just ended
+        return False

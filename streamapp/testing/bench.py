@@ -159,7 +159,14 @@ class Bench:
         self._run(self._feed(topic, values, key, at, partition, headers, stamp_ms))
 
     async def _feed(
-        self, topic: str, values: Any, key: Any, at: Any, partition: int | None, headers: Any, stamp_ms: int | None
+        self,
+        topic: str,
+        values: Any,
+        key: Any,
+        at: Any,
+        partition: int | None,
+        headers: Any,
+        stamp_ms: int | None = None,
     ) -> None:
         await self._worker.started()
         app = self._worker.app

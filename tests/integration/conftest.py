@@ -68,6 +68,7 @@ class Bench:
     def create(self, *topics: str, partitions: int = 2, **config: str) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         settings = {name.replace("__", "."): value for name, value in config.items()}
+        settings.setdefault("message.timestamp.type", "LogAppendTime")  # as inboxes and windows ask for
         made = [NewTopic(self.name(topic), partitions, 1, config=settings) for topic in topics]
         for future in admin.create_topics(made).values():
             future.result(WAIT_S)

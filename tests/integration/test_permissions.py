@@ -89,7 +89,8 @@ class Broker:
             time.sleep(0.02)
 
     def create(self, topics: Iterable[str]) -> None:
-        for future in self._admin.create_topics([NewTopic(name, 1, 1) for name in topics]).values():
+        config = {"message.timestamp.type": "LogAppendTime"}
+        for future in self._admin.create_topics([NewTopic(name, 1, 1, config=config) for name in topics]).values():
             future.result(WAIT_S)
 
     def topics(self) -> set[str]:
