@@ -290,7 +290,7 @@ async def test_sends_keep_headers_partition_timestamp_and_bytes(bench: Any, runn
                 headers=[("a", b"1"), ("a", "2"), ("null", None)],
             )
 
-    bench.create("in", "out", "undeclared")
+    bench.create("in", "out", "undeclared", message__timestamp__type="CreateTime")
     bench.send("in", ["x"], key="in", headers=[("trace", b"t-1")])
     async with running(app):
         rows = {row.key: row for row in await bench.wait_for("out", 3)}
