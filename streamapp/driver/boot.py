@@ -22,11 +22,11 @@ from streamapp.driver.after_commit import Handler, IntentTable, after_commit, re
 from streamapp.driver.discovery import import_discovered, nothing_to_run, searched_first, searched_for
 from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Environment
-from streamapp.driver.inbox import InboxTable
+from streamapp.driver.inbox_table import InboxTable
 from streamapp.driver.outputs import Outputs
 from streamapp.driver.row_upserts import RowUpserts
+from streamapp.driver.session import Session
 from streamapp.driver.unit import Unit, UnitMisuse, current_unit, set_current
-from streamapp.driver.views import Views
 from streamapp.driver.windows import WindowedTable
 from streamapp.errors import ConfigurationError
 from streamapp.types import Partition
@@ -66,8 +66,8 @@ class EngineApp(faust.App):
     _engine: Engine | None = None
     #: Where it runs; None: real Kafka, as the settings say.
     environment: Environment | None = None
-    #: What outsiders may see of it, set while it is connected.
-    views: Views | None = None
+    #: What it has while it is connected.
+    session: Session | None = None
     #: Where its views answer; None where there are none.
     views_address: str | None = None
     #: Why the worker ended, if it was an error.

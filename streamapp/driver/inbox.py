@@ -10,9 +10,9 @@ with everything else the event does; when an agent raises, a FAILED mark goes wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from faust.agents.agent import current_agent
@@ -35,8 +35,6 @@ from streamapp.delivery.inbox import (
     packed_mark,
 )
 from streamapp.driver.delivery import Delivery
-from streamapp.driver.table_view import InboxView
-from streamapp.driver.tables import Table
 from streamapp.driver.task import Task
 from streamapp.driver.unit import Unit
 from streamapp.errors import ConfigurationError, RecordError, StreamAppError
@@ -73,10 +71,19 @@ class Rule:
             self.fields.optional = frozenset(field.name for field in fields if field.default is None)
 
 
+class Marks(Protocol):
+    """The table of marks, as an inbox sees it."""
+
+    retention_s: float
+
+    def rows_in_memory(self) -> StoreUnit:
+        """The marks of a test context, where no worker runs."""
+
+
 class Inbox:
     """The inbox of one agent, on the stream it iterates."""
 
-    def __init__(self, rule: Rule, table: InboxTable, agent: str) -> None:
+    def __init__(self, rule: Rule, table: Marks, agent: str) -> None:
         self.rule = rule
         self.agent = agent
         self._table = table
@@ -217,44 +224,6 @@ class Inbox:
         for _, key, mark in admitted:
             rows.set(key, mark)
         rows.merge()
-
-
-class InboxTable(Table):
-    """The marks of an app: one table for all its inboxes, (agent, key, id...) -> `Mark`."""
-
-    def __init__(self, app: Any, retention_s: float) -> None:
-        super().__init__(app, name=TABLE, help="Events that were processed, by agent, key and event id")
-        self.retention_s = retention_s
-        self._dump = Mark.pack
-        self._load = Mark.unpack
-        #: Agents declared with an inbox, and topics of streams that were given one.
-        self.agents: list[Any] = []
-        self.streamed: set[str] = set()
-
-    @property
-    def topics(self) -> set[str]:
-        """The topics whose events have marks; their number of partitions is the table's."""
-        return self.streamed.union(*(agent.get_topic_names() for agent in self.agents))
-
-    def key_bytes(self, key: Iterable[Any]) -> bytes:
-        """(agent, record key, event id...)."""
-        agent, record_key, *event_id = key
-        return mark_key(agent, None if record_key is None else record_key.encode(), tuple(event_id))
-
-    def view(self) -> InboxView:
-        """How the marks are shown to readers outside."""
-        return InboxView(self)
-
-
-def one_count(counts: Mapping[str, int]) -> int:
-    """The partition count of topics that share an inbox: a mark lives in the partition number of its event."""
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{topic} {count}" for topic, count in sorted(counts.items()))
-        raise ConfigurationError(
-            f"The topics of agents with an inbox have different numbers of partitions ({listed}), but an app has one "
-            "inbox, whose marks lie in the partition of their event. Give these topics one number, or part the app."
-        )
-    return next(iter(counts.values()))
 
 
 def inbox(

@@ -16,7 +16,7 @@ from streamapp.driver.after_commit import run_intent
 from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Environment
 from streamapp.driver.failure import unfit
-from streamapp.driver.inbox import InboxTable
+from streamapp.driver.inbox_table import InboxTable
 from streamapp.driver.intents import Intents
 from streamapp.driver.restore import Restoring, restore_stores
 from streamapp.driver.route import TopicRoute

@@ -17,7 +17,7 @@ from streamapp.delivery.inbox import Mark, mark_key
 from streamapp.state import Committed
 
 if TYPE_CHECKING:
-    from streamapp.driver.inbox import InboxTable
+    from streamapp.driver.inbox_table import InboxTable
     from streamapp.driver.tables import Table
 
 #: Most marks that one event id has: agents of one topic.

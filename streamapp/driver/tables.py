@@ -18,11 +18,9 @@ from streamapp.codec import Codec
 from streamapp.driver.row_upserts import SUFFIX, RowUpserts
 from streamapp.driver.table_keys import SCALARS, Seen, TableKeys, readable
 from streamapp.driver.table_options import problems
-from streamapp.driver.table_view import TableView
 from streamapp.driver.unit import UnitMisuse, current_unit, required_unit
 from streamapp.driver.upserts import Upserts
 from streamapp.driver.window_declaration import milliseconds
-from streamapp.driver.window_view import WindowView
 from streamapp.driver.windows import WindowedTable
 from streamapp.errors import ConfigurationError
 from streamapp.state import Identity, MemoryState
@@ -72,10 +70,6 @@ class Table(faust.Table):
     def changelog_topic_name(self) -> str:
         """Faust's name of the changelog: `<app id>-<table>-changelog`."""
         return self._changelog_topic_name()
-
-    def view(self) -> TableView:
-        """How the table is shown to readers outside."""
-        return TableView(self) if self.windowed is None else WindowView(self.windowed)
 
     # --- bytes
 

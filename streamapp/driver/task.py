@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
-from streamapp.driver.delivery import Delivery
 from streamapp.driver.gate import Gate
 from streamapp.driver.input import Input
 from streamapp.driver.record import Record
@@ -70,8 +69,8 @@ class Task:
         #: Number of the next intent, and whether so many wait that events must wait too.
         self.intent_number = 0
         self.held = False
-        #: Deliveries that were made ahead, of the records at the front of the buffer.
-        self.ahead: deque[Delivery] = deque()
+        #: What a route read ahead of the records at the front of the buffer; it is the route's.
+        self.ahead: deque[Any] = deque()
         self._by_topic: dict[str, Input] = {}
         self._buffer: deque[Record] = deque()
         self._running: dict[int, Unit] = {}

@@ -27,15 +27,15 @@ from streamapp.driver.engine import Engine
 from streamapp.driver.environment import Environment, Member, WantedTopics
 from streamapp.driver.held_upserts import HeldUpserts
 from streamapp.driver.idle import commit_idle_positions
-from streamapp.driver.inbox import InboxTable, one_count
+from streamapp.driver.inbox_table import InboxTable, one_count
 from streamapp.driver.kafka import KafkaEnvironment
 from streamapp.driver.positions import Positions
 from streamapp.driver.preparation import Preparation
 from streamapp.driver.seat import give_back
+from streamapp.driver.session import Session
 from streamapp.driver.state_directory import State
 from streamapp.driver.table_inputs import refuse_misfits, table_inputs
 from streamapp.driver.topic_setup import create, missing
-from streamapp.driver.views import Views
 from streamapp.driver.watch import watch_topics
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.patience import Patience, available
@@ -110,7 +110,7 @@ class Consumer(Service):
             self._member, engine, environment.clock, prepare=self._preparation.prepare, crash=self.end
         )
         app.engine = engine
-        app.views = Views(app, engine, cluster, self._preparation)
+        app.session = Session(engine, cluster, self._preparation.restoring)
 
     async def _connected(self, environment: Environment) -> PlainCluster:
         """A connection to the cluster; a broker that is still starting is waited for, and a line says so."""
@@ -259,7 +259,7 @@ class Consumer(Service):
             await self._cluster.close()
         if self._state is not None:
             self._state.close()
-        self.app.engine = self.app.views = None
+        self.app.engine = self.app.session = None
 
     def end(self, exc: BaseException) -> None:
         """End the worker with an error; the first one is the reason."""

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from streamapp.clock import SYSTEM_CLOCK
-from streamapp.driver.members import Coordinator, Members
-from streamapp.driver.table_view import Row, TableView
+from streamapp.driver.inbox_table import InboxTable
+from streamapp.driver.members import Members
+from streamapp.driver.session import Session
+from streamapp.driver.table_view import InboxView, Row, TableView
+from streamapp.driver.window_view import WindowView
 from streamapp.eos.partitioner import partition_of
 from streamapp.errors import StateCorrupted, StoreError, StreamAppError
 from streamapp.state import Partition as StorePartition
@@ -20,8 +24,6 @@ from streamapp.state import UnitEnded
 from streamapp.types import Partition
 
 if TYPE_CHECKING:
-    from streamapp.driver.engine import Engine
-    from streamapp.driver.preparation import Preparation
     from streamapp.driver.task import Task
 
 #: Rows are read in portions until a page is full or has this many bytes of values.
@@ -48,11 +50,11 @@ class Version(NamedTuple):
 class Views:
     """See the module. One worker's, from its connection to Kafka until it stops."""
 
-    def __init__(self, app: Any, engine: Engine, coordinator: Coordinator, preparation: Preparation) -> None:
-        self.engine = engine
-        self.restoring = preparation.restoring
+    def __init__(self, app: Any, session: Session) -> None:
+        self.engine = session.engine
+        self.restoring = session.restoring
         self._app = app
-        self._members = Members(coordinator, app.settings.id, SYSTEM_CLOCK)
+        self._members = Members(session.cluster, app.settings.id, SYSTEM_CLOCK)
 
     # --- tables
 
@@ -63,8 +65,7 @@ class Views:
 
     def view(self, table: str) -> TableView:
         """How a table is shown. `KeyError`: there is none of that name."""
-        shown: TableView = self._app.tables[table].view()
-        return shown
+        return view_of(self._app.tables[table])
 
     async def partition_count(self, table: str) -> int:
         """Partitions of a table. Raises `NotReady` while its changelog is not known."""
@@ -175,6 +176,27 @@ class Views:
         for task in self.engine.tasks:
             for table, store in task.stores.items():
                 yield table, task.number, store.committed.approximate_count()
+
+
+#: The views of each session, which live as long as it does: they remember who owns which partition.
+_VIEWS: WeakKeyDictionary[Session, Views] = WeakKeyDictionary()
+
+
+def views_of(app: Any) -> Views | None:
+    """What outsiders may see of this app's worker; None while it is not connected."""
+    session: Session | None = app.session
+    if session is None:
+        return None
+    if session not in _VIEWS:
+        _VIEWS[session] = Views(app, session)
+    return _VIEWS[session]
+
+
+def view_of(table: Any) -> TableView:
+    """How a table is shown, by what its rows are."""
+    if isinstance(table, InboxTable):
+        return InboxView(table)
+    return TableView(table) if table.windowed is None else WindowView(table.windowed)
 
 
 @contextmanager

@@ -10,9 +10,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
-from aiokafka.record.util import calc_crc32c
-
+from streamapp.batch_codecs import calc_crc32c, gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from streamapp.eos.protocol import Identity, TopicDescription
 from streamapp.errors import RecordError
 from streamapp.types import Partition

@@ -7,14 +7,12 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from streamapp.driver.views import Views, views_of
 from streamapp.metrics import Family, Sample
 from streamapp.types import Partition
 from streamapp.web.health import unready
-
-if TYPE_CHECKING:
-    from streamapp.driver.views import Views
 
 #: The engine's counters, in the order of the page; one it counts and nobody named here comes behind them.
 COUNTERS: Mapping[str, str] = {
@@ -34,7 +32,7 @@ _STARTED_AT = time.time()
 
 def errors(app: Any) -> dict[str, int]:
     """What went wrong since the worker began, by name; 0 for what never did."""
-    counts = app.views.engine.counts if app.views is not None else {}
+    counts = app.engine.counts if app.engine is not None else {}
     named = {**dict.fromkeys(COUNTERS, 0), **counts}
     return {name: count for name, count in named.items() if name not in _NO_ERRORS}
 
@@ -46,19 +44,20 @@ def families(app: Any) -> Iterator[Family]:
     yield _gauge("streamapp_info", "What runs here", Sample(1, about))
     yield _gauge("streamapp_ready", "1 where partitions are owned and restored", Sample(int(unready(app) is None)))
     yield from _process()
-    if app.views is not None:
-        yield from _counters(app.views.engine.counts)
+    views = views_of(app)
+    if views is not None:
+        yield from _counters(views.engine.counts)
         yield Family(
             "streamapp_dead_letters_by_kind_total",
             "counter",
             "Events that became dead letters, by topic and by what was wrong",
             [
                 Sample(count, {"topic": topic, "kind": kind})
-                for (topic, kind), count in sorted(app.views.engine.letters.counts.items())
+                for (topic, kind), count in sorted(views.engine.letters.counts.items())
             ],
         )
-        yield from _commits(app.views)
-        yield from _partitions(app.views)
+        yield from _commits(views)
+        yield from _partitions(views)
 
 
 def _counters(counts: Mapping[str, int]) -> Iterator[Family]:

@@ -17,7 +17,7 @@ from yarl import URL
 
 from streamapp.clock import format_rfc3339
 from streamapp.driver.table_view import Row
-from streamapp.driver.views import NotReady, Version, Views
+from streamapp.driver.views import NotReady, Version, Views, views_of
 from streamapp.web.asked import Asked, BadRequest, cursor, place
 
 #: Says that another worker of this app asks.
@@ -170,7 +170,7 @@ class Tables:
     # --- shapes
 
     def _views(self) -> Views:
-        views: Views | None = self._app.views
+        views = views_of(self._app)
         if views is None:
             raise NotReady("the worker is starting or has stopped")
         return views

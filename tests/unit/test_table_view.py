@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streamapp.app import App
 from streamapp.delivery.inbox import Mark, Status, mark_key
 from streamapp.driver.table_view import Missing
+from streamapp.driver.views import view_of
 from streamapp.settings import Settings
 from streamapp.state import Identity, MemoryState, Partition
 
@@ -51,7 +52,7 @@ TABLE: Any = app().Table("t")
 @example({b'"\\ud800"', b"\xff", b"\\xff", b'"\\\\xff"'})
 def test_every_row_has_a_path_that_leads_back_to_it(keys: set[bytes]) -> None:
     partition = stored({key: json.dumps(number).encode() for number, key in enumerate(sorted(keys))})
-    view = TABLE.view()
+    view = view_of(TABLE)
     found, after = {}, None
     while page := view.page(partition.committed, after, 3):
         assert len(page) <= 3
@@ -69,7 +70,7 @@ def test_every_row_has_a_path_that_leads_back_to_it(keys: set[bytes]) -> None:
 
 def test_a_text_is_looked_up_as_the_agent_wrote_it() -> None:
     partition = stored({TABLE.key_bytes("alice"): b'{"n":1}', b"5": b"2", TABLE.key_bytes("\u00fc"): b"3"})
-    view = TABLE.view()
+    view = view_of(TABLE)
     assert view.find(partition.committed, b"alice", None) == {"n": 1}
     assert view.find(partition.committed, b"5", None) == 2
     assert view.find(partition.committed, "\u00fc".encode(), None) == 3
@@ -80,7 +81,7 @@ def test_a_text_is_looked_up_as_the_agent_wrote_it() -> None:
 @pytest.mark.parametrize("raw", [b"\xff\x00", b"NaN", b"{", b"[" * 5000], ids=["bytes", "NaN", "cut off", "deep"])
 def test_a_value_that_is_no_json_is_shown_as_bytes(raw: bytes) -> None:
     partition = stored({b'"k"': raw})
-    assert set(TABLE.view().find(partition.committed, b"k", None)) == {"base64"}
+    assert set(view_of(TABLE).find(partition.committed, b"k", None)) == {"base64"}
 
 
 class TestInbox:
@@ -90,7 +91,7 @@ class TestInbox:
     def view() -> Any:
         table = app().use_inbox()
         table.agents = [type("Agent", (), {"name": name}) for name in ("pay", "ship")]
-        return table.view()
+        return view_of(table)
 
     def test_a_mark_is_found_by_its_key(self) -> None:
         key = mark_key("pay", b"order-1", ("e-1",))

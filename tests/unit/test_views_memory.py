@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from streamapp.driver import views as queries
 from streamapp.driver.views import NotReady, Views
 from streamapp.metrics import exposition
 from streamapp.testing import Bench
@@ -68,8 +69,9 @@ def feed(app: Bench, number: int, at: str, shop: str = "a|b", cents: int = 5) ->
 
 
 def views_of(app: Bench) -> Views:
-    assert app.app.views is not None
-    return app.app.views
+    views = queries.views_of(app.app)
+    assert views is not None
+    return views
 
 
 def found(views: Views, table: str, key: str, event_key: str | None = None) -> Any:
