@@ -8,8 +8,8 @@ from streamapp import native
 
 if TYPE_CHECKING:
     from streamapp.app import App
-    from streamapp.driver.after_commit import after_commit
-    from streamapp.driver.inbox import inbox
+    from streamapp.driver.streams.inbox import inbox
+    from streamapp.driver.tables.after_commit import after_commit
 
 native.choose()
 
@@ -18,8 +18,8 @@ __all__ = ["App", "after_commit", "inbox"]
 #: Loaded when first asked for: Faust is slow to import, and not every command needs it.
 _HOMES = {
     "App": "streamapp.app",
-    "after_commit": "streamapp.driver.after_commit",
-    "inbox": "streamapp.driver.inbox",
+    "after_commit": "streamapp.driver.tables.after_commit",
+    "inbox": "streamapp.driver.streams.inbox",
 }
 
 

@@ -11,17 +11,17 @@ import msgspec
 
 from streamapp import settings as settings_
 from streamapp.codec import Codec
-from streamapp.driver.agent import Agent
+from streamapp.driver.app import SCHEME, EngineApp
 from streamapp.driver.assignor import Assignor
-from streamapp.driver.boot import SCHEME, EngineApp
 from streamapp.driver.discovery import OF_THE_SERVICE
-from streamapp.driver.event import ContextEvent
 from streamapp.driver.options import adopt
-from streamapp.driver.schema import RecordSchema
-from streamapp.driver.stream import Stream
-from streamapp.driver.table_registry import TableManager
-from streamapp.driver.tables import Table
-from streamapp.driver.topic import Topic
+from streamapp.driver.streams.agent import Agent
+from streamapp.driver.streams.event import ContextEvent
+from streamapp.driver.streams.schema import RecordSchema
+from streamapp.driver.streams.stream import Stream
+from streamapp.driver.streams.topic import Topic
+from streamapp.driver.tables.registry import TableManager
+from streamapp.driver.tables.table import Table
 from streamapp.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ async def _serve_and_work(app: Any, port: int | None) -> int:
 def _imported(target: str, instance: str | None) -> Any:
     from faust.cli.base import prepare_app
 
-    from streamapp.driver.boot import EngineApp
+    from streamapp.driver.app import EngineApp
     from streamapp.driver.discovery import find_app, put_first
 
     if instance is not None:

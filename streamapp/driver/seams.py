@@ -1,7 +1,7 @@
 """The private names of Faust, mode and aiokafka that `driver/` reads or overrides, in one place.
 
 Versions are pinned; `tests/integration/test_agents_seams.py` fails when a name has moved, when one is used that is not
-listed here, and when one is listed that nobody uses. Those of `eos/` are in `eos/connections.py` and `eos/wire.py`.
+listed here, and when one is listed that nobody uses. Those of `eos/` are in `client/cluster.py` and `client/wire.py`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamapp.driver.engine import Engine
-from streamapp.driver.restore import Restoring
+from streamapp.engine.engine import Engine
+from streamapp.engine.restore import Restoring
 from streamapp.eos.cluster import Cluster
 
 

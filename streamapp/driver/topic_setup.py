@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from streamapp.delivery import dead_letter, late
-from streamapp.driver.environment import Environment, WantedTopics
-from streamapp.driver.table_inputs import TableInputs, changelog_counts
+from streamapp.driver.tables.inputs import TableInputs, changelog_counts
+from streamapp.engine.environment import Environment, WantedTopics
 from streamapp.eos.patience import Patience, available
 from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.settings import Settings

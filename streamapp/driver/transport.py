@@ -18,26 +18,26 @@ from faust.transport.drivers import aiokafka as faust_aiokafka
 from faust.types.tuples import TP
 from mode import Service
 
+from streamapp.client.kafka import KafkaEnvironment
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
-from streamapp.driver.after_commit import IntentTable
-from streamapp.driver.closings import Closings
-from streamapp.driver.consumer import GroupConsumer
-from streamapp.driver.engine import Engine
-from streamapp.driver.environment import Environment, Member, WantedTopics
-from streamapp.driver.held_upserts import HeldUpserts
-from streamapp.driver.idle import commit_idle_positions
-from streamapp.driver.inbox_table import InboxTable, one_count
-from streamapp.driver.kafka import KafkaEnvironment
-from streamapp.driver.positions import Positions
-from streamapp.driver.preparation import Preparation
-from streamapp.driver.seat import give_back
+from streamapp.driver.assignment import Preparation
 from streamapp.driver.session import Session
-from streamapp.driver.state_directory import State
-from streamapp.driver.table_inputs import refuse_misfits, table_inputs
+from streamapp.driver.tables.after_commit import IntentTable
+from streamapp.driver.tables.inbox import InboxTable, one_count
+from streamapp.driver.tables.inputs import refuse_misfits, table_inputs
+from streamapp.driver.tables.upsert_flusher import HeldUpserts
+from streamapp.driver.tables.window_closer import Closings
 from streamapp.driver.topic_setup import create, missing
-from streamapp.driver.watch import watch_topics
+from streamapp.engine.engine import Engine
+from streamapp.engine.environment import Environment, Member, WantedTopics
+from streamapp.engine.group import GroupConsumer
+from streamapp.engine.idle_positions import commit_idle_positions
+from streamapp.engine.positions import Positions
+from streamapp.engine.topic_watch import watch_topics
+from streamapp.engine.worker_state import State
 from streamapp.eos.cluster import Cluster
+from streamapp.eos.membership import give_back
 from streamapp.eos.patience import Patience, available
 from streamapp.eos.plain import PlainCluster, PlainProducer
 from streamapp.eos.producer import Producer

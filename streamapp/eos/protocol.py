@@ -1,8 +1,8 @@
 """What the engine says to a Kafka cluster and what it hears back: typed messages, no bytes and no sockets.
 
 They mirror the versions of Kafka's own messages that carry transaction protocol v2 (KIP-890): InitProducerId v5,
-Produce v12, TxnOffsetCommit v5, EndTxn v5, OffsetFetch v7 (KIP-447). `eos/wire.py` gives them their bytes,
-`eos/connections.py` sends them to a real cluster, and the test kit's in-memory broker answers the same ones, so
+Produce v12, TxnOffsetCommit v5, EndTxn v5, OffsetFetch v7 (KIP-447). `client/wire.py` gives them their bytes,
+`client/cluster.py` sends them to a real cluster, and the test kit's in-memory broker answers the same ones, so
 that the code between (producer, commit, fencing, recovery) cannot tell which it speaks to.
 
 An answer carries Kafka's error code as it came (`Code` names those the engine knows; others stay plain numbers).

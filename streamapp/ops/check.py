@@ -13,7 +13,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, ResourceType
 
-from streamapp.eos.connections import connect, security_options
+from streamapp.client.cluster import connect, security_options
 from streamapp.errors import StreamAppError
 from streamapp.ops import topics
 from streamapp.ops.connection import REACH_TIMEOUT_S, Listener, admin_client, reach

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from enum import Enum
 from typing import NamedTuple
 
-from streamapp.driver.environment import Environment
-from streamapp.driver.positions import Positions
+from streamapp.engine.environment import Environment
+from streamapp.engine.positions import Positions
 from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.patience import Patience
 from streamapp.eos.plain import PlainCluster, PlainProducer

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from streamapp import failpoints
 from streamapp.clock import format_rfc3339
-from streamapp.driver.boot import EngineApp
+from streamapp.driver.app import EngineApp
 from streamapp.eos.partitioner import partition_of
 from streamapp.errors import StreamAppError
 from streamapp.testing import inputs, readings

@@ -14,6 +14,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from streamapp.client.record_batch import Content, pack
 from streamapp.eos.protocol import (
     Code,
     EndTxn,
@@ -39,7 +40,6 @@ from streamapp.eos.protocol import (
     TxnOffsetCommit,
     TxnOffsetCommitAnswer,
 )
-from streamapp.eos.record_batch import Content, pack
 from streamapp.testing.clock import EPOCH_S
 from streamapp.testing.groups import Group
 from streamapp.testing.log import PartitionLog

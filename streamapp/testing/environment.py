@@ -1,6 +1,6 @@
 """A worker's environment in memory: the driver of production on the broker of this package.
 
-`MemoryEnvironment` is what a worker finds around it (`driver/environment.py`); `state` is its disk, which outlives a
+`MemoryEnvironment` is what a worker finds around it (`engine/environment.py`); `state` is its disk, which outlives a
 crash for as long as the object is handed to the next process.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from streamapp.client.leader_epochs import Epochs
 from streamapp.clock import Clock
-from streamapp.driver.environment import Listener, WantedTopics
-from streamapp.driver.epochs import Epochs
-from streamapp.driver.record import CREATE_TIME, LOG_APPEND_TIME, Record
-from streamapp.driver.state_directory import State
+from streamapp.engine.environment import Listener, WantedTopics
+from streamapp.engine.record import CREATE_TIME, LOG_APPEND_TIME, Record
+from streamapp.engine.worker_state import State
 from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.positions import NO_EPOCH, PositionLost
 from streamapp.eos.protocol import Code, Membership

@@ -17,8 +17,8 @@ from typing import Any
 
 from streamapp import app as service
 from streamapp.app import App, use
-from streamapp.driver.after_commit import after_commit
-from streamapp.driver.boot import EngineApp
+from streamapp.driver.app import EngineApp
+from streamapp.driver.tables.after_commit import after_commit
 from streamapp.errors import ConfigurationError
 from streamapp.settings import PREFIX
 

@@ -9,7 +9,7 @@ import msgspec
 
 from streamapp import finite
 from streamapp.clock import format_rfc3339, parse_rfc3339
-from streamapp.driver.boot import EngineApp
+from streamapp.driver.app import EngineApp
 
 _TIME_FIELD = "occurred_at"
 

@@ -11,8 +11,8 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
+from streamapp.client.record_batch import BatchRecord, unpack
 from streamapp.eos.protocol import Code, Produced, TopicDescription
-from streamapp.eos.record_batch import BatchRecord, unpack
 from streamapp.testing.producers import ProducerState, Written
 from streamapp.types import Partition
 

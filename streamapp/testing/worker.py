@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from types import ModuleType
 
-from streamapp.driver.boot import EngineApp
-from streamapp.driver.engine import Engine
+from streamapp.driver.app import EngineApp
+from streamapp.engine.engine import Engine
 from streamapp.state import MemoryState
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.environment import MemoryEnvironment

@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from streamapp.driver.views import Views, views_of
 from streamapp.metrics import Family, Sample
+from streamapp.queries.views import Views, views_of
 from streamapp.types import Partition
 from streamapp.web.health import unready
 

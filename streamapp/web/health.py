@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamapp.driver.views import views_of
+from streamapp.queries.views import views_of
 
 #: A commit that is due for this many transaction time-outs will not be made by waiting.
 OVERDUE_TIMEOUTS = 3

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from streamapp.driver.table_view import Missing
-from streamapp.driver.views import NotReady
 from streamapp.metrics import CONTENT_TYPE, exposition
+from streamapp.queries.table_view import Missing
+from streamapp.queries.views import NotReady
 from streamapp.web import answer, figures, health, pages
 from streamapp.web.asked import Asked, BadRequest, asked, wants_html
 from streamapp.web.guard import is_allowed, is_this_machine

@@ -16,8 +16,8 @@ import msgspec
 from yarl import URL
 
 from streamapp.clock import format_rfc3339
-from streamapp.driver.table_view import Row
-from streamapp.driver.views import NotReady, Version, Views, views_of
+from streamapp.queries.table_view import Row
+from streamapp.queries.views import NotReady, Version, Views, views_of
 from streamapp.web.asked import Asked, BadRequest, cursor, place
 
 #: Says that another worker of this app asks.

@@ -14,8 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
+from streamapp.client.cluster import connect
+from streamapp.client.record_batch import Content, pack
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.connections import connect
 from streamapp.eos.protocol import (
     NO_IDENTITY,
     Code,
@@ -32,7 +33,6 @@ from streamapp.eos.protocol import (
     Produced,
     TxnOffsetCommit,
 )
-from streamapp.eos.record_batch import Content, pack
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.cluster import MemoryCluster
 from streamapp.testing.members import Assignment, Join, JoinAnswer

@@ -80,7 +80,7 @@ def m2() -> None:
 @mutant
 def m3() -> None:
     """No inbox: a repeat has its effect again."""
-    from streamapp.driver.inbox import Inbox
+    from streamapp.driver.streams.inbox import Inbox
 
     Inbox.admit = lambda self, unit, event: True  # type: ignore[method-assign]
 
@@ -88,7 +88,7 @@ def m3() -> None:
 @mutant
 def m4() -> None:
     """The inbox's mark is written at once, apart from the event's transaction."""
-    from streamapp.driver.inbox import Inbox
+    from streamapp.driver.streams.inbox import Inbox
 
     whole = Inbox._fresh
 
@@ -104,7 +104,7 @@ def m4() -> None:
 @mutant
 def m7() -> None:
     """The commit does not wait for running events, and events go on meanwhile."""
-    from streamapp.driver.gate import Gate
+    from streamapp.engine.gate import Gate
 
     async def at_once(self: Any, timeout_s: float) -> bool:
         return True
@@ -144,7 +144,7 @@ def m13() -> None:
 @mutant
 def m14() -> None:
     """The state is written before the commit, as it is in stock Faust."""
-    from streamapp.driver.engine import Engine
+    from streamapp.engine.engine import Engine
 
     whole = Engine._commit
 
@@ -160,7 +160,7 @@ def m14() -> None:
 @mutant
 def m15() -> None:
     """The checkpoint is stored before the commit, and ahead of it."""
-    from streamapp.driver.engine import Engine
+    from streamapp.engine.engine import Engine
 
     whole = Engine._commit
 
@@ -177,7 +177,7 @@ def m15() -> None:
 @mutant
 def m16() -> None:
     """An event whose agent raised, or that nobody can read, is acknowledged without a dead letter."""
-    from streamapp.driver.engine import Engine
+    from streamapp.engine.engine import Engine
 
     def acknowledged(self: Any, unit: Any, error: BaseException, agent: str | None = None) -> None:
         unit.drop()
@@ -190,8 +190,8 @@ def m16() -> None:
 @mutant
 def m17() -> None:
     """Dead letters are written at once, outside of the transaction."""
-    from streamapp.driver import failure as module
-    from streamapp.driver.engine import Engine
+    from streamapp.engine import failure as module
+    from streamapp.engine.engine import Engine
 
     whole = module.dead_letter
 
@@ -231,9 +231,9 @@ def m17() -> None:
 @mutant
 def m26() -> None:
     """A revoked partition is processed on: nothing is given up, and the commit is guarded by no membership."""
-    from streamapp.driver.consumer import GroupConsumer
+    from streamapp.client.cluster import KafkaCluster
+    from streamapp.engine.group import GroupConsumer
     from streamapp.eos import commit as module
-    from streamapp.eos.connections import KafkaCluster
 
     async def kept(self: Any, revoked: Any) -> None:
         return None

@@ -109,7 +109,7 @@ def deletes_at_once() -> None:
 
 def forgets_the_final() -> None:
     """The last upsert of a window does not say that it is the final."""
-    from streamapp.driver.upserts import Upserts
+    from streamapp.driver.tables.upserts import Upserts
 
     whole = Upserts.send_window
 

@@ -151,7 +151,7 @@ async def test_removals_of_an_aborted_transaction_are_done_again(
 async def test_too_many_intents_hold_up_their_events(
     bench: Any, running: Any, until: Any, done: Done, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamapp.driver.intents.WAITING_MAX", 4)
+    monkeypatch.setattr("streamapp.engine.after_commit.WAITING_MAX", 4)
     done.free.clear()
     app = shop(bench, done, commit_events=1)
     bench.send("orders", range(20))

@@ -11,8 +11,8 @@ import faust
 import pytest
 from group_offsets import commit_beginning
 
-from streamapp.driver.barrier import BARRIERS_MISSED_MAX, BarrierHeld
-from streamapp.driver.unit import UnitMisuse
+from streamapp.engine.barrier import BARRIERS_MISSED_MAX, BarrierHeld
+from streamapp.engine.unit import UnitMisuse
 from streamapp.errors import TransactionAborted
 
 pytestmark = pytest.mark.kafka

@@ -90,7 +90,7 @@ async def test_workers_join_and_leave_under_load_and_nothing_is_lost_or_doubled(
 async def test_a_static_member_that_restarts_within_its_session_keeps_its_partitions(
     bench: Any, running: Any, until: Any, caplog: Any
 ) -> None:
-    caplog.set_level("INFO", "streamapp.driver.restore")
+    caplog.set_level("INFO", "streamapp.engine.restore")
     bench.create("in", "out", partitions=PARTITIONS)
     other = counting(bench, instance="b", session_timeout=20.0)
     generations = []

@@ -9,9 +9,9 @@ import faust
 import pytest
 from mode.supervisors import CrashingSupervisor
 
-from streamapp.driver.agent import AgentEnded
 from streamapp.driver.options import adopt
-from streamapp.driver.unit import UnitMisuse
+from streamapp.driver.streams.agent import AgentEnded
+from streamapp.engine.unit import UnitMisuse
 from streamapp.errors import ConfigurationError
 
 pytestmark = pytest.mark.kafka

@@ -13,8 +13,8 @@ import pytest
 
 from streamapp.driver import seams
 
-DRIVER = Path(seams.__file__).parent
-EOS = DRIVER.parent / "eos"
+STREAMAPP = Path(seams.__file__).parent.parent
+
 LISTED = {name for names in seams.SEAMS.values() for name in names if name.startswith("_")}
 
 
@@ -37,7 +37,7 @@ def test_every_private_name_is_where_it_was(where: str, name: str) -> None:
 
 
 def _trees() -> Iterator[ast.AST]:
-    for file in sorted([*DRIVER.glob("*.py"), *EOS.glob("*.py")]):
+    for file in sorted(file for room in ("driver", "client", "eos") for file in (STREAMAPP / room).rglob("*.py")):
         yield ast.parse(file.read_text())
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from streamapp.client.cluster import KafkaCluster, connect, security_options
 from streamapp.eos.cluster import NoAnswer
-from streamapp.eos.connections import KafkaCluster, connect, security_options
 from streamapp.eos.protocol import (
     Code,
     EndTxn,

@@ -13,10 +13,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
+from streamapp.client.cluster import KafkaCluster, connect
 from streamapp.eos.batches import Compression
 from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.commit import commit
-from streamapp.eos.connections import KafkaCluster, connect
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import (
     EndTxn,

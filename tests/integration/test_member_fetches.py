@@ -17,11 +17,11 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from yarl import URL
 
+from streamapp.client.cluster import KafkaCluster
+from streamapp.client.fetch_delay import pause_s
+from streamapp.client.kafka import KafkaMember
 from streamapp.driver.assignor import Assignor
-from streamapp.driver.kafka import KafkaMember
-from streamapp.driver.record import Record
-from streamapp.driver.spacing import pause_s
-from streamapp.eos.connections import KafkaCluster
+from streamapp.engine.record import Record
 from streamapp.settings import Settings
 from streamapp.types import Partition
 

@@ -21,12 +21,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from streamapp.client.cluster import KafkaCluster, connect
+from streamapp.client.wire import ProduceResponse_v12, produce_answer
 from streamapp.eos.commit import commit
-from streamapp.eos.connections import KafkaCluster, connect
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import Code, Membership
 from streamapp.eos.recovery import stable_offsets
-from streamapp.eos.wire import ProduceResponse_v12, produce_answer
 from streamapp.types import Partition
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from streamapp.eos.connections import connect, security_options
+from streamapp.client.cluster import connect, security_options
 from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.ops.check import check
 from streamapp.settings import load

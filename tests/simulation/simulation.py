@@ -18,8 +18,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from streamapp.driver.input import Input
-from streamapp.driver.sealed import Sealed
+from streamapp.engine.in_flight import Sealed
+from streamapp.engine.input import Input
 from streamapp.eos import commit as eos_commit
 from streamapp.eos import recovery
 from streamapp.eos.cluster import NoAnswer

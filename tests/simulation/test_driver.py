@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import driver
 from planted_store import plant_store
 
-from streamapp.driver.engine import Engine
-from streamapp.driver.intents import Intents
-from streamapp.driver.sealed import Sealed
-from streamapp.driver.task import Task
-from streamapp.driver.timers import Timers
+from streamapp.engine.after_commit import Intents
+from streamapp.engine.engine import Engine
+from streamapp.engine.in_flight import Sealed
+from streamapp.engine.task import Task
+from streamapp.engine.timers import Timers
 from streamapp.eos.producer import Producer
 from streamapp.state import Partition as StorePartition
 from streamapp.state import Unit as StoreUnit

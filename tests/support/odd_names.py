@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streamapp.eos.connections import connect
+from streamapp.client.cluster import connect
+from streamapp.client.record_batch import Content, pack
 from streamapp.eos.protocol import Code, Produce
-from streamapp.eos.record_batch import Content, pack
 from streamapp.types import Partition
 from tests.support.batch_bytes import checked
 

@@ -9,8 +9,8 @@ import pytest
 
 from streamapp import App, after_commit
 from streamapp.delivery.after_commit import Intent, intent_id, ordered, pack, pause_s, unpack
-from streamapp.driver.after_commit import AfterCommit, run_intent
-from streamapp.driver.unit import UnitMisuse
+from streamapp.driver.tables.after_commit import AfterCommit, run_intent
+from streamapp.engine.unit import UnitMisuse
 from streamapp.errors import ConfigurationError
 from streamapp.settings import load
 

@@ -12,9 +12,9 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 from faust.assignor.partition_assignor import PartitionAssignor
 from yarl import URL
 
+from streamapp.client.cluster import KafkaCluster
+from streamapp.client.kafka import ConsumerEnded, KafkaMember
 from streamapp.driver.assignor import Assignor, address_in
-from streamapp.driver.kafka import ConsumerEnded, KafkaMember
-from streamapp.eos.connections import KafkaCluster
 from streamapp.settings import Settings
 
 

@@ -20,7 +20,7 @@ from streamapp.audit.terms import Terms
 from streamapp.delivery.aside import Aside, Source
 from streamapp.delivery.dead_letter import dead_letter
 from streamapp.delivery.late import late_record
-from streamapp.driver.failure import ASIDE_BYTES_MAX
+from streamapp.engine.failure import ASIDE_BYTES_MAX
 from streamapp.errors import RecordError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))

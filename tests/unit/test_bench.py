@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamapp.driver.after_commit import after_commit
-from streamapp.driver.agent import AgentEnded
+from streamapp.driver.streams.agent import AgentEnded
+from streamapp.driver.tables.after_commit import after_commit
 from streamapp.errors import ConfigurationError, StreamAppError
 from streamapp.state.partition import Partition
 from streamapp.testing import Bench, NotSettled
@@ -411,7 +411,7 @@ def test_event_time_moves_in_every_partition(shop: str, tmp_path: Path) -> None:
 
 
 def test_each_rebalance_has_one_line_that_says_why(app: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", logger="streamapp.driver.consumer")
+    caplog.set_level("INFO", logger="streamapp.engine.group")
     app.rebalance_at("K1")
     app.feed("order", *(order(number, f"c{number}") for number in range(20)))
     app.settle()
@@ -431,7 +431,7 @@ def test_a_restore_that_takes_long_says_how_far_it_is(
 
     fetch = MemoryFetches.fetch
     monkeypatch.setattr(MemoryFetches, "fetch", slowly)
-    caplog.set_level("INFO", logger="streamapp.driver.restore")
+    caplog.set_level("INFO", logger="streamapp.engine.restore")
     app.restart(empty=True)
     progress = [line for line in caplog.messages if line.startswith("restoring: ")]
     assert len(progress) > 3

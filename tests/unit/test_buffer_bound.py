@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from streamapp.clock import SYSTEM_CLOCK
-from streamapp.driver.consumer import BUFFER_BYTES, BUFFER_HIGH, GroupConsumer, room
-from streamapp.driver.gate import Gate
-from streamapp.driver.record import Record
-from streamapp.driver.task import Task
-from streamapp.driver.unit import Unit
+from streamapp.engine.gate import Gate
+from streamapp.engine.group import BUFFER_BYTES, BUFFER_HIGH, GroupConsumer, room
+from streamapp.engine.record import Record
+from streamapp.engine.task import Task
+from streamapp.engine.unit import Unit
 from streamapp.types import Partition
 
 A, B = Partition("transfer", 0), Partition("transfer", 1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from streamapp.driver.engine import Engine
+from streamapp.engine.engine import Engine
 from streamapp.eos.producer import Producer
 from streamapp.errors import StoreError, TransactionAborted
 from streamapp.settings import Settings

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamapp.driver.engine import Engine
+from streamapp.engine.engine import Engine
 from streamapp.state import Partition as StorePartition
 from streamapp.testing import Bench, CrashMatters, crash_everywhere
 from streamapp.testing.points import POINTS

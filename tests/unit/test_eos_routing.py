@@ -10,8 +10,8 @@ import aiokafka.errors
 import pytest
 from aiokafka.client import CoordinationType
 
+from streamapp.client.cluster import KafkaCluster
 from streamapp.eos.cluster import NoAnswer
-from streamapp.eos.connections import KafkaCluster
 from streamapp.eos.protocol import (
     Code,
     EndTxn,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamapp.eos import wire
+from streamapp.client import wire
 from streamapp.eos.protocol import (
     NO_IDENTITY,
     EndTxn,

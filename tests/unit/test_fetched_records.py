@@ -19,9 +19,9 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from streamapp.driver import kafka
-from streamapp.driver.epochs import Epochs
-from streamapp.driver.record import NO_TIMESTAMP, Record, records_of
+from streamapp.client import kafka
+from streamapp.client.leader_epochs import Epochs
+from streamapp.engine.record import NO_TIMESTAMP, Record, records_of
 from tests.support.batch_bytes import CHECKED, checked
 
 TP = TopicPartition("transfer", 3)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from streamapp.clock import SYSTEM_CLOCK
-from streamapp.driver.consumer import GroupConsumer
-from streamapp.driver.engine import Engine
-from streamapp.driver.task import Task
+from streamapp.engine.engine import Engine
+from streamapp.engine.group import GroupConsumer
+from streamapp.engine.task import Task
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import Membership
 from streamapp.errors import InstanceFenced

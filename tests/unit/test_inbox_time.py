@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamapp.driver.gate import Gate
-from streamapp.driver.record import Record
-from streamapp.driver.task import Task
-from streamapp.driver.unit import Unit
+from streamapp.engine.gate import Gate
+from streamapp.engine.record import Record
+from streamapp.engine.task import Task
+from streamapp.engine.unit import Unit
 from streamapp.state import Identity, MemoryState
 from streamapp.types import Partition
 

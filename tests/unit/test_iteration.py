@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from streamapp.driver.delivery import Delivery
-from streamapp.driver.gate import Gate
-from streamapp.driver.hand import Hand
-from streamapp.driver.inbox import Inbox, Rule
-from streamapp.driver.iteration import Iteration
-from streamapp.driver.mailbox import Mailbox
-from streamapp.driver.record import Record
-from streamapp.driver.unit import Unit, current_unit, event_at_hand
+from streamapp.driver.streams.cursor import Hand
+from streamapp.driver.streams.delivery import Delivery
+from streamapp.driver.streams.inbox import Inbox, Rule
+from streamapp.driver.streams.iteration import Iteration
+from streamapp.driver.streams.mailbox import Mailbox
+from streamapp.engine.gate import Gate
+from streamapp.engine.record import Record
+from streamapp.engine.unit import Unit, current_unit, event_at_hand
 from streamapp.errors import StoreError
 
 

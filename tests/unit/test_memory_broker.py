@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from streamapp.client.record_batch import pack, unpack
 from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.protocol import (
     Code,
@@ -18,7 +19,6 @@ from streamapp.eos.protocol import (
     Produce,
     TxnOffsetCommit,
 )
-from streamapp.eos.record_batch import pack, unpack
 from streamapp.errors import InstanceFenced
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.clock import VirtualClock

@@ -44,7 +44,7 @@ def test_what_is_tested_here_is_compiled() -> None:
 
 
 def test_the_python_runs_when_it_is_asked_for() -> None:
-    say = "import streamapp.driver.task as it; from streamapp import native; print(it.__file__, native.reason)"
+    say = "import streamapp.engine.task as it; from streamapp import native; print(it.__file__, native.reason)"
     assert "task.py STREAMAPP_PURE is set" in run("-c", say, pure=True)
 
 

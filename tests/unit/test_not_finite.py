@@ -24,9 +24,9 @@ from streamapp.app import App
 from streamapp.codec import Codec
 from streamapp.delivery import after_commit
 from streamapp.delivery.inbox import Fields
-from streamapp.driver.reader import FaustReader, RecordReader
-from streamapp.driver.record import Record
-from streamapp.driver.schema import dumped
+from streamapp.driver.streams.reader import FaustReader, RecordReader
+from streamapp.driver.streams.schema import dumped
+from streamapp.engine.record import Record
 from streamapp.errors import RecordError
 from streamapp.settings import load
 from streamapp.testing import Bench, inputs

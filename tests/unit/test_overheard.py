@@ -7,8 +7,8 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamapp.driver.overheard import newest_epoch
-from streamapp.eos.record_batch import pack
+from streamapp.client.overheard import newest_epoch
+from streamapp.client.record_batch import pack
 
 
 def batch(epoch: int) -> bytes:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from streamapp.driver.pace import Pace
+from streamapp.engine.commit_schedule import Pace
 
 
 class Watch:

@@ -10,8 +10,8 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from streamapp.driver.raw_batch import read_batch
-from streamapp.driver.record import NO_TIMESTAMP, Record, records_of
+from streamapp.client.raw_batch import read_batch
+from streamapp.engine.record import NO_TIMESTAMP, Record, records_of
 from tests.support.batch_bytes import CHECKED, checked
 
 #: Where a batch has its largest timestamp.

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from streamapp.codec import Codec
-from streamapp.driver.record import Record
-from streamapp.driver.schema import RecordSchema
+from streamapp.driver.streams.schema import RecordSchema
+from streamapp.engine.record import Record
 from streamapp.eos.partitioner import partition_of
 from streamapp.errors import RecordError
 from streamapp.records import Transfer

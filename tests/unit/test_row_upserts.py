@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from streamapp import App
-from streamapp.driver import row_upserts
-from streamapp.driver.row_upserts import Mark
+from streamapp.driver.tables import row_upserts
+from streamapp.driver.tables.row_upserts import Mark
 from streamapp.errors import ConfigurationError
 from streamapp.settings import load
 from streamapp.testing import Bench, crash_everywhere, readings

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamapp.app import App
-from streamapp.driver.table_keys import NESTING_MAX
+from streamapp.driver.tables.keys import NESTING_MAX
 from streamapp.errors import RecordError
 from streamapp.settings import load
 from streamapp.testing import Bench

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from streamapp.driver.seat import give_back
 from streamapp.eos.cluster import NoAnswer
+from streamapp.eos.membership import give_back
 from streamapp.eos.protocol import Code, Membership
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.clock import VirtualClock

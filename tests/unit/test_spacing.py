@@ -11,9 +11,9 @@ import pytest
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.structs import TopicPartition
 
-from streamapp.driver import kafka
-from streamapp.driver.spacing import pause_s
-from streamapp.eos.connections import KafkaCluster
+from streamapp.client import kafka
+from streamapp.client.cluster import KafkaCluster
+from streamapp.client.fetch_delay import pause_s
 from streamapp.settings import Settings
 
 TP = TopicPartition("transfer", 0)

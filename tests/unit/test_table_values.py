@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamapp.app import App
-from streamapp.driver.tables import Table
+from streamapp.driver.tables.table import Table
 from streamapp.testing import Bench
 
 ROOT = Path(__file__).parents[2]

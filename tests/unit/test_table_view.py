@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from streamapp.app import App
 from streamapp.delivery.inbox import Mark, Status, mark_key
-from streamapp.driver.table_view import Missing
-from streamapp.driver.views import view_of
+from streamapp.queries.table_view import Missing
+from streamapp.queries.views import view_of
 from streamapp.settings import Settings
 from streamapp.state import Identity, MemoryState, Partition
 

@@ -13,9 +13,9 @@ from urllib.parse import unquote_to_bytes
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamapp.driver import views as queries
-from streamapp.driver.views import NotReady, Views
 from streamapp.metrics import exposition
+from streamapp.queries import views as queries
+from streamapp.queries.views import NotReady, Views
 from streamapp.testing import Bench
 from streamapp.web.figures import errors, families
 from streamapp.web.health import unlive, unready

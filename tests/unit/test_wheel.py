@@ -39,7 +39,7 @@ def test_the_wheel_has_what_is_compiled_and_it_runs_where_it_is_installed(wheel:
         [
             sys.executable,
             "-c",
-            "import streamapp.driver.task as task, streamapp.native as n; print(task.__file__, n.reason)",
+            "import streamapp.engine.task as task, streamapp.native as n; print(task.__file__, n.reason)",
         ],
         cwd=tmp_path,
         env=environment,
@@ -48,4 +48,4 @@ def test_the_wheel_has_what_is_compiled_and_it_runs_where_it_is_installed(wheel:
         timeout=60,
         check=True,
     ).stdout.split()
-    assert told == [str(tmp_path / native.compiled("streamapp.driver.task").relative_to(REPOSITORY)), "None"]
+    assert told == [str(tmp_path / native.compiled("streamapp.engine.task").relative_to(REPOSITORY)), "None"]

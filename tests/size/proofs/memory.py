@@ -54,7 +54,7 @@ main()
 """
 #: A worker that keeps 64 bytes of each event, as a forgotten dictionary entry would.
 _LEAKING = """
-from streamapp.driver.consumer import GroupConsumer
+from streamapp.engine.group import GroupConsumer
 kept, hand_over = [], GroupConsumer._hand_over
 def leaking(self, fetched):
     kept.extend(bytes(64) for records in fetched.values() for _ in records)

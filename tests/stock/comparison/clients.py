@@ -14,8 +14,8 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from comparison.rows import Row, Seen
 from comparison.side import Side
+from streamapp.client.cluster import connect
 from streamapp.eos.commit import commit
-from streamapp.eos.connections import connect
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import Membership
 from streamapp.eos.recovery import stable_offsets

@@ -1,9 +1,0 @@
-from streamapp.driver.record cimport Record
-
-
-cdef class Input:
-    cdef public object partition
-    cdef public long long offset, buffered, room_at, append_time
-    cdef public bint has_finished
-
-    cpdef passed(self, Record record)

@@ -1,0 +1,95 @@
+"""A fetched record as key and value: whatever is wrong with it is a `RecordError`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faust.exceptions import DecodeError
+
+from streamapp.codec import Codec
+from streamapp.driver.streams.event import message_of
+from streamapp.engine.record import Record
+from streamapp.eos.partitioner import partition_of
+from streamapp.errors import RecordError
+
+
+class Reader:
+    """Reads the records of one topic."""
+
+    __slots__ = ()
+
+    def read(self, record: Record) -> tuple[Any, Any]:
+        """(key, value) of a record. Raises `RecordError` for one that nobody can read."""
+        raise NotImplementedError
+
+
+class RecordReader(Reader):
+    """Reads records of one type, which are checked, too; the topic has so many partitions."""
+
+    __slots__ = ("_allows_null", "_codec", "_decoder", "_has_time", "_key_of", "_partition_count")
+
+    def __init__(self, codec: Codec[Any], partition_count: int, allows_null: bool = False) -> None:
+        self._allows_null = allows_null
+        self._codec = codec
+        self._partition_count = partition_count
+        self._decoder = codec.decoder
+        self._key_of = codec.key_text
+        self._has_time = codec.has_time
+
+    def read(self, record: Record) -> tuple[str | None, Any]:
+        """(key, value) of a record. Raises `RecordError` for what the contract calls a bad record.
+
+        A null value is None where the topic says `allow_empty=True`.
+        """
+        raw_key: bytes | None = record.key
+        key: str | None = None
+        if record.value is None and self._allows_null:
+            value = None
+            if raw_key is None and self._key_of is not None:
+                raise RecordError("key and value are null: nothing says what was deleted", kind="KeyMismatch")
+        else:
+            value = self._decoder.decode(record.value)
+            if self._key_of is not None:
+                key = self._key_of(value)
+        if key is None:
+            key = _text(raw_key)
+        elif raw_key != key.encode():
+            self._codec.check_key(value, raw_key)
+        if raw_key is not None and partition_of(raw_key, self._partition_count) != record.partition:
+            raise RecordError(
+                f"the key belongs to partition {partition_of(raw_key, self._partition_count)} of "
+                f"{self._partition_count}, not {record.partition}",
+                kind="WrongPartition",
+            )
+        if self._has_time and value is not None:
+            self._codec.check_time(value, record.appended / 1000)
+        return key, value
+
+
+class FaustReader(Reader):
+    """Reads what a schema of Faust's describes."""
+
+    __slots__ = ("_app", "_schema")
+
+    def __init__(self, app: Any, schema: Any) -> None:
+        self._app = app
+        self._schema = schema
+
+    def read(self, record: Record) -> tuple[Any, Any]:
+        """(key, value) of a record, as Faust would hand them to its agents. Raises `RecordError`."""
+        schema, message = self._schema, message_of(record)
+        try:
+            key = schema.loads_key(self._app, message)
+            if record.value is None and schema.allow_empty:
+                return key, None
+            return key, schema.loads_value(self._app, message)
+        except (DecodeError, ValueError, TypeError, LookupError) as exc:
+            raise RecordError(f"{type(exc).__name__}: {exc}") from exc
+
+
+def _text(key: bytes | None) -> str | None:
+    """A key that no field says; `RecordError` when it is no text."""
+    try:
+        return None if key is None else key.decode()
+    except UnicodeDecodeError as exc:
+        raise RecordError(f"the key is not UTF-8: {exc}", kind="KeyMismatch") from None

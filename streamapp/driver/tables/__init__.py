@@ -1,0 +1,1 @@
+"""What agents keep: Faust's tables and windowed tables on the transactional store."""

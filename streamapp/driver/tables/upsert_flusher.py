@@ -1,0 +1,81 @@
+"""Sends the rows that were held back once their time has come, in a transaction, also where no further event comes.
+
+A look at the marks of a table is part of a commit: its barrier is the one moment at which, under any load, nothing of
+a task runs. Where nothing else is committed, the look asks for a commit. An abort takes it back with everything else:
+the marks still say what is to be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from streamapp.clock import Clock
+from streamapp.driver.tables.row_upserts import RowUpserts
+from streamapp.engine.engine import Engine
+from streamapp.engine.task import Task
+from streamapp.engine.unit import Unit
+
+_TICK_S = 0.05
+#: Looks in the interval of a table, so that a row waits a quarter longer at most.
+_LOOKS = 4
+
+
+class Look(NamedTuple):
+    """The next look at a table's marks: when (monotonic), and from which mark on."""
+
+    at: float
+    start: bytes = b""
+
+
+class HeldUpserts:
+    """See the module. `send_due` is for `Engine.before_commit`."""
+
+    def __init__(self, engine: Engine, tables: Sequence[RowUpserts], clock: Clock) -> None:
+        self._engine = engine
+        self._tables = tables
+        self._clock = clock
+        self._looks: WeakKeyDictionary[Task, dict[str, Look]] = WeakKeyDictionary()
+
+    async def run(self) -> None:
+        """Ask for a commit whenever a look is due, until cancelled."""
+        while True:
+            await self._clock.sleep(_TICK_S)
+            if self._due():
+                self._engine.commit_due()
+
+    def send_due(self) -> None:
+        """Add what is due to the open transaction. Nothing of any task runs."""
+        for task, upserts, look in self._due():
+            unit = Unit(task, [])
+            looked = upserts.send_due(unit, look.start)
+            self._looks[task][upserts.table.name] = (
+                self._next(upserts) if looked.go_on_at is None else Look(look.at, looked.go_on_at)
+            )
+            if looked.has_effects:
+                unit.live = False
+                self._engine.finished(unit)
+            else:
+                unit.drop()
+
+    def _due(self) -> list[tuple[Task, RowUpserts, Look]]:
+        """Tables of tasks with marks to be looked at now."""
+        now, due = self._clock.monotonic(), []
+        for task in self._engine.tasks:
+            looks = self._looks.setdefault(task, {})
+            for upserts in self._tables:
+                store = task.stores.get(upserts.marks.name)
+                if store is None:
+                    continue
+                look = looks.setdefault(upserts.table.name, Look(now))
+                if look.at > now:
+                    continue
+                if next(iter(store.begin().items(start=look.start)), None) is None:
+                    looks[upserts.table.name] = self._next(upserts)
+                else:
+                    due.append((task, upserts, look))
+        return due
+
+    def _next(self, upserts: RowUpserts) -> Look:
+        return Look(self._clock.monotonic() + upserts.every_ms / 1000 / _LOOKS)

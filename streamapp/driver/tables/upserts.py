@@ -1,0 +1,117 @@
+"""Upserts: what a table sends to a topic whenever a row changes, in the transaction of the change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from streamapp.clock import format_rfc3339
+from streamapp.driver.streams.accepted import Accepted
+from streamapp.driver.streams.schema import RecordSchema
+from streamapp.driver.streams.test_outputs import Output
+from streamapp.engine.unit import Unit
+from streamapp.windows.kinds import Window
+
+#: Fields of a window's upsert beside its key and what it adds up.
+WINDOW_FIELDS = ("window_start", "window_end", "revision", "final")
+
+
+class Upserts:
+    """Sends the upserts of one table to one topic. `key_field` names the field of a window's upsert with its key."""
+
+    def __init__(self, app: Any, topic: Any, key_field: str | None = None) -> None:
+        self._app = app
+        self._schema = topic.schema
+        self._accepted: Accepted | None = None
+        self.topic: str = topic.get_topic_name()
+        codec = self._schema.codec if isinstance(self._schema, RecordSchema) else None
+        self._record_type: type[msgspec.Struct] | None = codec.record_type if codec else None
+        self._encode = self._schema.dump if codec else self._faust_encode
+        self.key_field = str(key_field or getattr(self._record_type, "KEY", "key"))
+
+    def send(self, unit: Unit | None, key: str, value: Any) -> None:
+        """Stage one upsert; `value` None is a tombstone. Without a worker it goes to `app.outputs`, if there are any.
+
+        Raises `RecordError` for what the topic cannot take.
+        """
+        if unit is None:
+            if self._app.outputs is not None:
+                self._app.outputs.append(Output(self.topic, key, value, None, None))
+            return
+        raw_key, raw = self._encoded(key, value)
+        unit.send((self.topic, self._app.engine.producer.partition_for(self.topic, raw_key), raw_key, raw, (), None))
+
+    def check(self, key: str, value: Any) -> None:
+        """Raise `RecordError` where `send` would."""
+        if self._app.engine is not None:
+            self._encoded(key, value)
+
+    def judge(self, key: str, value: Any) -> None:
+        """Raise `RecordError` for what an agent of this app that reads the topic would not accept."""
+        if self._app.engine is None:
+            return
+        if self._accepted is None:
+            self._accepted = Accepted(self._app, self.topic)
+        if self._accepted.codecs and value is not None:
+            raw_key, raw = self._encoded(key, value)
+            producer = self._app.engine.producer
+            count = producer.filling.topics[self.topic].partition_count
+            self._accepted.check(raw_key, raw, value, producer.partition_for(self.topic, raw_key), count)
+
+    def _encoded(self, key: str, value: Any) -> tuple[bytes, bytes | None]:
+        raw_key, raw = key.encode(), None if value is None else self._encode(value)
+        self._app.engine.producer.check(self.topic, raw_key, raw)
+        return raw_key, raw
+
+    def send_window(
+        self, unit: Unit | None, key: str, window: Window, result: dict[str, Any] | None, revision: int, final: bool
+    ) -> None:
+        """Stage the upsert of one window, under `<key>|<window start>`; `result` None is a tombstone."""
+        start = instant(window.start)
+        value: Any = None
+        if result is not None:
+            value = {
+                self.key_field: key,
+                "window_start": start,
+                "window_end": instant(window.end),
+                **result,
+                "revision": revision,
+                "final": final,
+            }
+            if self._record_type is not None:
+                value = self._record_type(**value)
+        self.send(unit, f"{key}|{start}", value)
+
+    def problems(self, names: Collection[str]) -> Iterator[str]:
+        """Where the fields of the record type are not those of the windows: `names` are what they add up."""
+        if self._record_type is None:
+            return
+        made = {self.key_field, *WINDOW_FIELDS, *names}
+        declared = set(self._record_type.__struct_fields__)
+        if made != declared:
+            missing, more = sorted(made - declared), sorted(declared - made)
+            yield (
+                f"its upserts in {self.topic} are {self._record_type.__name__}, "
+                + " and ".join(
+                    text
+                    for text in (
+                        f"which lacks {', '.join(missing)}" if missing else "",
+                        f"nothing of the windows is called {', '.join(more)}" if more else "",
+                    )
+                    if text
+                )
+                + ". Give them the same names, in aggregate() and in the record type; KEY names the field of the key."
+            )
+
+    def _faust_encode(self, value: Any) -> bytes:
+        raw, _ = self._schema.dumps_value(self._app, value, serializer=None, headers=[])
+        return raw if isinstance(raw, bytes) else str(raw).encode()
+
+
+@lru_cache(maxsize=4096)
+def instant(milliseconds: int) -> str:
+    """RFC 3339 text of an instant in milliseconds since the epoch."""
+    return format_rfc3339(milliseconds / 1000)

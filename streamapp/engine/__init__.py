@@ -1,0 +1,1 @@
+"""The task engine: tasks, units, the gate and the commit cycle. It knows neither Faust nor a Kafka client."""
