@@ -15,7 +15,7 @@ from streamapp.driver import stamps
 from streamapp.driver.streams.dispatch import TopicRoute
 from streamapp.driver.tables.after_commit import run_intent
 from streamapp.driver.tables.inbox import InboxTable
-from streamapp.engine.after_commit import Intents
+from streamapp.engine.after_commit import AfterCommit
 from streamapp.engine.engine import Engine
 from streamapp.engine.environment import Environment
 from streamapp.engine.failure import unfit
@@ -142,9 +142,9 @@ class Preparation:
     def _changelogs(self) -> dict[str, str]:
         return {name: table.changelog_topic_name for name, table in self._app.tables.items()}
 
-    def _new_intents(self, engine: Engine) -> Intents:
+    def _new_after_commit(self, engine: Engine) -> AfterCommit:
         handlers = self._app.intent_handlers
-        return Intents(
+        return AfterCommit(
             lambda intent: run_intent(handlers, intent),
             engine.gate,
             self._environment.clock,
@@ -155,9 +155,9 @@ class Preparation:
 
     async def _restore(self, tasks: Mapping[tuple[int, int], Task]) -> None:
         engine, app = self._engine, self._app
-        engine.changelogs = self._changelogs()
-        if engine.intents is None and INTENTS in app.tables:
-            engine.intents = self._new_intents(engine)
+        engine.owned.changelogs = self._changelogs()
+        if engine.after_commit is None and INTENTS in app.tables:
+            engine.use_after_commit(self._new_after_commit(engine))
         retentions_s = {name: math.ceil(t.retention_s) for name, t in app.tables.items() if isinstance(t, InboxTable)}
         wanted: dict[Partition, Identity] = {}
         owner: dict[Partition, tuple[Task, str]] = {}

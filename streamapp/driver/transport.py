@@ -26,8 +26,8 @@ from streamapp.driver.session import Session
 from streamapp.driver.tables.after_commit import IntentTable
 from streamapp.driver.tables.inbox import InboxTable, one_count
 from streamapp.driver.tables.inputs import refuse_misfits, table_inputs
-from streamapp.driver.tables.upsert_flusher import HeldUpserts
-from streamapp.driver.tables.window_closer import Closings
+from streamapp.driver.tables.upsert_flusher import UpsertFlusher
+from streamapp.driver.tables.window_closer import WindowCloser
 from streamapp.driver.topic_setup import create, missing
 from streamapp.engine.engine import Engine
 from streamapp.engine.environment import Environment, Member, WantedTopics
@@ -103,7 +103,7 @@ class Consumer(Service):
         producer = self._new_producer(cluster)
         await producer.start()
         engine = self._engine = Engine(settings, producer, environment.clock, crash=self.end)
-        engine.positions = Positions(settings.id, lags=settings.processing_guarantee == "at_least_once")
+        engine.use_positions(Positions(settings.id, lags=settings.processing_guarantee == "at_least_once"))
         self._member = environment.member(engine.due_in_s)
         self._preparation = Preparation(app, engine, cluster, self._state, environment)
         self._group = GroupConsumer(
@@ -180,11 +180,11 @@ class Consumer(Service):
             watch = watch_topics(self._engine, self._cluster, self._environment.clock)
             self._work.append(asyncio.create_task(self._guarded(watch), name="streamapp-watch"))
             if app.windowed_tables:
-                closings = Closings(self._engine, app.windowed_tables, self._environment.clock)
+                closings = WindowCloser(self._engine, app.windowed_tables, self._environment.clock)
                 self._work.append(asyncio.create_task(self._guarded(closings.run()), name="streamapp-closings"))
             if app.limited_upserts:
-                held = HeldUpserts(self._engine, app.limited_upserts, self._environment.clock)
-                self._engine.before_commit = held.send_due
+                held = UpsertFlusher(self._engine, app.limited_upserts, self._environment.clock)
+                self._engine.committer.register(held)
                 self._work.append(asyncio.create_task(self._guarded(held.run()), name="streamapp-upserts"))
 
     def _positions(self, brokers: int) -> dict[str, TopicSpec]:
@@ -241,8 +241,8 @@ class Consumer(Service):
             await self._engine.commit_all()
 
     async def on_stop(self) -> None:
-        if self._engine is not None and self._engine.intents is not None:
-            await self._engine.intents.close()
+        if self._engine is not None and self._engine.after_commit is not None:
+            await self._engine.after_commit.close()
         for work in self._work:
             work.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)

@@ -19,6 +19,8 @@ from typing import Any
 from streamapp.clock import Clock
 from streamapp.delivery.after_commit import TABLE, Intent, ordered, pause_s
 from streamapp.engine.gate import Gate
+from streamapp.engine.ownership import Ownership
+from streamapp.engine.participant import InFlightTransaction, Order, Participant
 from streamapp.engine.task import Task
 from streamapp.engine.unit import Unit, set_current
 from streamapp.errors import brief
@@ -34,8 +36,10 @@ WAITING_MAX = 10_000
 Run = Callable[[Intent], Awaitable[Any]]
 
 
-class Intents:
+class AfterCommit(Participant):
     """See the module. `finished` merges a unit, `count` counts by name, `crash` ends the worker."""
+
+    order = Order.AFTER_COMMIT
 
     def __init__(
         self,
@@ -69,13 +73,13 @@ class Intents:
         """Whether nothing is owed."""
         return not any(line.waiting or line.removing or line.removed for line in self._lines)
 
-    def seal(self) -> None:
+    def seal(self, transaction: InFlightTransaction) -> None:
         """What was wanted and done so far goes with the transaction that is sealed; the stores still show it."""
         for line in self._lines:
             line.fresh = ordered(line.store.changes()) if line.store.overlay else []
             line.removed, line.removing = line.removing, []
 
-    def committed(self) -> None:
+    def committed(self, transaction: InFlightTransaction) -> None:
         """What is in flight is committed."""
         for line in self._lines:
             line.removed = []
@@ -83,12 +87,15 @@ class Intents:
             line.add(fresh)
             line.make_room()
 
-    def aborted(self) -> None:
+    def aborted(self, owned: Ownership) -> None:
         """Everything since the last commit is gone, and the removals in it."""
         for line in self._lines:
             line.waiting.extendleft(reversed(line.removed + line.removing))
             line.removed, line.removing, line.fresh = [], [], []
             line.work()
+
+    def revoked(self) -> None:
+        self.end()
 
     def end(self) -> None:
         """Run nothing more: the partitions go, or the worker ends."""
@@ -116,7 +123,7 @@ class Intents:
 class Line:
     """The intents of one task, one after the other."""
 
-    def __init__(self, intents: Intents, task: Task) -> None:
+    def __init__(self, intents: AfterCommit, task: Task) -> None:
         self._intents = intents
         self._task = task
         self.store = task.stores[TABLE]

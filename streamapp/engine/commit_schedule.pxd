@@ -2,7 +2,7 @@ cdef long _CLOCK_EVERY
 cdef double _NEVER, _PUNCTUAL_S
 
 
-cdef class Pace:
+cdef class CommitSchedule:
     cdef public long finished
     cdef object _monotonic
     cdef double _interval_s, _due_at, _stopped_at

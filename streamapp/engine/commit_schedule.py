@@ -11,7 +11,7 @@ _NEVER = float("inf")
 _PUNCTUAL_S = 0.002
 
 
-class Pace:
+class CommitSchedule:
     """Counts what has finished since the last seal. `monotonic` is the clock's; limits as the settings have them."""
 
     def __init__(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from streamapp.clock import Clock
+from streamapp.engine.ownership import Ownership
+from streamapp.engine.participant import InFlightTransaction, Order, Participant
 from streamapp.metrics import Histogram
 
 
-class Commits:
+class CommitStats(Participant):
     """The commits of one worker."""
+
+    order = Order.STATISTICS
 
     def __init__(self, clock: Clock) -> None:
         #: Seconds from the barrier to the stores.
@@ -23,7 +27,7 @@ class Commits:
         if self._due_at is None:
             self._due_at = at
 
-    def sealed(self) -> None:
+    def seal(self, transaction: InFlightTransaction) -> None:
         """What waits is in flight; what comes now waits for the next commit."""
         self._sealed_due_at, self._due_at = self._due_at, None
 
@@ -31,10 +35,13 @@ class Commits:
         """Nothing waits any more: it was committed, or dropped."""
         self._due_at = self._sealed_due_at = None
 
-    def made(self, began: float) -> None:
-        """A commit that began then (monotonic) is made, and the stores have it."""
+    def aborted(self, owned: Ownership) -> None:
+        self.settled()
+
+    def committed(self, transaction: InFlightTransaction) -> None:
+        """The commit is made, and the stores have it."""
         self._sealed_due_at = None
-        self.latency.observe(self._clock.monotonic() - began)
+        self.latency.observe(self._clock.monotonic() - transaction.began_at)
         self.caught_up_at = self._clock.now()
 
     def caught_up(self) -> None:

@@ -20,7 +20,7 @@ _PARTITIONERS = (
 )
 
 
-class Letters:
+class DeadLetterCounts:
     """See the module. `monotonic`: the worker's clock."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:

@@ -66,7 +66,7 @@ class GroupConsumer:
         #: What was owned before this rebalance, and whether the seat was lost; None: nothing yet.
         self._before: frozenset[Partition] | None = None
         self._lost = False
-        engine.consumer = self
+        engine.owned.consumer = self
 
     # --- what the engine needs
 

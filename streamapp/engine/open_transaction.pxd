@@ -1,15 +1,15 @@
 cimport cython
 
 from streamapp.engine.gate cimport Gate
-from streamapp.engine.commit_schedule cimport Pace
+from streamapp.engine.commit_schedule cimport CommitSchedule
 from streamapp.engine.unit cimport Unit
 from streamapp.eos.filling cimport Filling
 from streamapp.state.unit cimport Unit as StoreUnit
 
 
-cdef class Merging:
+cdef class OpenTransaction:
     cdef Filling _filling
-    cdef Pace _pace
+    cdef CommitSchedule _schedule
     cdef Gate _gate
     cdef object _follow
 

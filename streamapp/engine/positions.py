@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from streamapp.engine.environment import ChangelogFetches, Consumer, Environment
+from streamapp.engine.environment import ChangelogFetches, Environment
+from streamapp.engine.participant import InFlightTransaction, Order, Participant
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.patience import Patience, available
 from streamapp.eos.positions import NO_EPOCH, NUMBER, Position, key_of, positions_topic, read_position, value_of
@@ -17,12 +16,14 @@ from streamapp.types import Partition
 _FETCH_RECORDS = 20_000
 
 
-class Positions:
+class Positions(Participant):
     """See the module. `lags`: a position is written one commit late, which at least once needs.
 
     Written before the offsets, and with nothing to take it back: a crash between the two must not leave it ahead of
     them, where its records would be taken for processed.
     """
+
+    order = Order.POSITIONS
 
     def __init__(self, app_id: str, *, lags: bool = False) -> None:
         self.topic = positions_topic(app_id)
@@ -34,6 +35,7 @@ class Positions:
         #: Every topic that the app reads, as it was at the assignment.
         self.inputs: dict[str, TopicDescription] = {}
         self._next: int | None = None
+        self._sealed: dict[Partition, Position] = {}
 
     async def prepare(self, producer: Producer) -> None:
         """Know the topic before the first commit. `ConfigurationError` where it cannot be used."""
@@ -66,19 +68,12 @@ class Positions:
                 await fetches.close()
         self._next = plan.target
 
-    def seal(
-        self,
-        producer: Producer,
-        committed: Mapping[Partition, int],
-        offsets: Mapping[Partition, int],
-        consumer: Consumer | None,
-    ) -> dict[Partition, Position]:
-        """Append to the open transaction every position that is not as it was written last; returns those.
-
-        `committed`: the offset of every owned partition; `offsets`: those that this transaction changes.
-        """
-        written = {}
-        for partition, offset in (committed if self.lags else {**committed, **offsets}).items():
+    def seal(self, transaction: InFlightTransaction) -> None:
+        """Append to the transaction every position that is not as it was written last."""
+        owned, producer = transaction.owned, transaction.producer
+        offsets = owned.committed if self.lags else {**owned.committed, **transaction.offsets}
+        self._sealed = {}
+        for partition, offset in offsets.items():
             known, topic_id = self.known.get(partition), self.topic_ids.get(partition.topic, "")
             topic = self.inputs.get(partition.topic)
             count = topic.partition_count if topic is not None else 0
@@ -88,15 +83,13 @@ class Positions:
                 epoch = known.leader_epoch
             else:
                 epoch = NO_EPOCH
-            if consumer is not None:
-                epoch = max(epoch, consumer.leader_epoch(partition))
-            position = written[partition] = Position(topic_id, offset, epoch, count)
+            if owned.consumer is not None:
+                epoch = max(epoch, owned.consumer.leader_epoch(partition))
+            position = self._sealed[partition] = Position(topic_id, offset, epoch, count)
             producer.append(self.topic, NUMBER, key_of(partition), value_of(position))
-        return written
 
-    def settle(self, written: Mapping[Partition, Position]) -> None:
-        """They are committed."""
-        self.known.update(written)
+    def committed(self, transaction: InFlightTransaction) -> None:
+        self.known.update(self._sealed)
 
 
 class _Reader:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from streamapp.engine.gate import Gate
+from streamapp.engine.participant import InFlightTransaction, Order, Participant
 from streamapp.engine.unit import Unit
 from streamapp.eos.remedies import ContentRefused
 from streamapp.errors import ConfigurationError, RecordError
@@ -15,8 +16,10 @@ from streamapp.types import Partition
 logger = logging.getLogger(__name__)
 
 
-class Replay:
+class Replay(Participant):
     """See the module. While it goes on, the gate lets one unit in at a time (`Gate.single`)."""
+
+    order = Order.REPLAY
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -57,10 +60,14 @@ class Replay:
             self._refusals[self._alone] = RecordError(str(refusal), kind="OutputRefused")
         return False
 
-    def committed(self, offsets: Mapping[Partition, int]) -> None:
+    def committed(self, transaction: InFlightTransaction) -> None:
         """One more event is committed; the replay ends with the last one of the interval."""
-        if all(offsets.get(at, until) >= until for at, until in self._until.items()):
+        offsets = transaction.owned.committed
+        if self._gate.single and all(offsets.get(at, until) >= until for at, until in self._until.items()):
             self.end()
+
+    def revoked(self) -> None:
+        self.end()
 
     def end(self) -> None:
         """Events run as usual again."""

@@ -7,11 +7,15 @@ import contextlib
 from collections.abc import Callable
 
 from streamapp.engine.gate import Gate
+from streamapp.engine.ownership import Ownership
+from streamapp.engine.participant import InFlightTransaction, Order, Participant
 from streamapp.engine.unit import Unit
 
 
-class Timers:
+class Timers(Participant):
     """The runs under way, and those whose sends are in the open transaction. `finished` merges a unit's effects."""
+
+    order = Order.TIMERS
 
     def __init__(self, gate: Gate, finished: Callable[[Unit], None]) -> None:
         self._gate = gate
@@ -59,11 +63,11 @@ class Timers:
             async with asyncio.timeout(timeout_s):
                 await self._runs_ended.wait()
 
-    def seal(self) -> None:
+    def seal(self, transaction: InFlightTransaction) -> None:
         """What was sent so far goes with the transaction that is sealed."""
         self._sealed, self._open = self._open, []
 
-    def committed(self) -> None:
+    def committed(self, transaction: InFlightTransaction) -> None:
         """What is in flight is committed."""
         self._sealed = []
 
@@ -71,7 +75,7 @@ class Timers:
         """The broker refused what is in flight, and would again."""
         self._sealed = []
 
-    def aborted(self) -> None:
+    def aborted(self, owned: Ownership) -> None:
         """Nothing of what was sent since the last commit is: it goes with the next transaction."""
         self._again = self._sealed + self._open + self._again
         self._sealed, self._open = [], []

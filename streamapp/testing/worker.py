@@ -136,7 +136,7 @@ class Worker:
         engine = self.engine
         if engine is None or not engine.tasks or engine.dirty or engine.gate.running or not self._is_seated(engine):
             return False
-        if engine.intents is not None and not engine.intents.idle:
+        if engine.after_commit is not None and not engine.after_commit.idle:
             return False
         return not any(partition not in engine.owners or self._left(partition) for partition in self._consumed())
 

@@ -144,34 +144,34 @@ def m13() -> None:
 @mutant
 def m14() -> None:
     """The state is written before the commit, as it is in stock Faust."""
-    from streamapp.engine.engine import Engine
+    from streamapp.engine.committer import Committer
 
-    whole = Engine._commit
+    whole = Committer._commit
 
     async def early(self: Any) -> bool:
-        for task in self.tasks:
+        for task in self._owned.tasks:
             for store in task.stores.values():
                 store._storage.write(list(store.overlay.items()), None)
         return await whole(self)
 
-    Engine._commit = early  # type: ignore[method-assign]
+    Committer._commit = early  # type: ignore[method-assign]
 
 
 @mutant
 def m15() -> None:
     """The checkpoint is stored before the commit, and ahead of it."""
-    from streamapp.engine.engine import Engine
+    from streamapp.engine.committer import Committer
 
-    whole = Engine._commit
+    whole = Committer._commit
 
     async def ahead(self: Any) -> bool:
-        for task in self.tasks:
+        for task in self._owned.tasks:
             for store in task.stores.values():
                 if store.overlay:
                     store._storage.write((), (store.checkpoint or 0) + len(store.overlay))
         return await whole(self)
 
-    Engine._commit = ahead  # type: ignore[method-assign]
+    Committer._commit = ahead  # type: ignore[method-assign]
 
 
 @mutant

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aborted import abort_transaction
 
 from streamapp import after_commit
 
@@ -87,7 +88,7 @@ async def test_nothing_runs_for_an_aborted_transaction(bench: Any, running: Any,
     bench.send("orders", [1])
     async with running(app):
         await until(lambda: app.engine.dirty)
-        await app.engine._abort("the test wants it")
+        await abort_transaction(app.engine)
         assert done.calls == []
         await until(lambda: done.calls)
     assert done.payloads == [{"order": 1}]
@@ -141,7 +142,7 @@ async def test_removals_of_an_aborted_transaction_are_done_again(
     async with running(app):
         await until(lambda: done.calls)
         await until(lambda: app.engine.dirty)
-        await app.engine._abort("the test wants it")
+        await abort_transaction(app.engine)
         await bench.wait_for("told", 1)
         await until(lambda: not left(bench, app))
     assert done.payloads == [{"order": 1}] * 2  # at least once

@@ -13,6 +13,7 @@ from typing import Any
 import confluent_kafka
 import msgspec
 import pytest
+from aborted import abort_transaction
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamapp import App, inbox
@@ -220,8 +221,8 @@ async def test_an_aborted_transaction_takes_its_marks_with_it(shop: Shop) -> Non
     booking(shop, app)
     shop.send(("1", 5), ("2", 7))
     async with running(app) as engine:
-        await until(lambda: engine._pace.finished == 2)
-        await engine._abort("the test wants it")
+        await until(lambda: engine.committer.schedule.finished == 2)
+        await abort_transaction(engine)
         await consumed(engine, shop, 2)
         assert engine.counts["aborts"] == 1
         assert engine.counts.get("duplicates", 0) == 0

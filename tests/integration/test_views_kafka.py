@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
 from streamapp import inbox
+from streamapp.engine.commit_cycle import Event
 from streamapp.web.server import serving
 
 pytestmark = pytest.mark.kafka
@@ -200,17 +201,18 @@ async def test_any_worker_answers_for_any_key_while_partitions_move(
             for app in apps:
                 engine = app.engine
                 if engine is not None and engine.tasks:
-                    async with engine._commit_lock:
+                    committer = engine.committer
+                    async with committer._lock:
                         for _ in range(200):  # the lock is free just behind a commit, when nothing has finished yet
                             if engine.dirty or not engine.tasks or stopped.is_set():
                                 break
                             await asyncio.sleep(0.005)
                         if engine.dirty and engine.tasks:
-                            engine.gate.close()
+                            committer.cycle.apply(Event.REQUESTED)
                             if await engine.gate.drained(5.0) and engine.dirty:
-                                await engine._abort("a test wants it")
+                                await committer._abort("a test wants it")
                             elif engine.tasks:
-                                engine._open()
+                                committer._step(Event.NOTHING)
 
     async with AsyncExitStack() as workers:
         addresses.append(await workers.enter_async_context(viewed(running, apps[0])))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from aborted import abort_transaction
 
 from streamapp.errors import ConfigurationError
 from streamapp.windows import Count, Sum
@@ -116,8 +117,8 @@ async def test_an_aborted_transaction_takes_finals_and_watermark_with_it(bench: 
     bench.create("order", partitions=2)
     bench.send("order", [order(5), order(75), order(6)])
     async with running(app):
-        await until(lambda: app.engine._pace.finished == 3)
-        await app.engine._abort("the test wants it")
+        await until(lambda: app.engine.committer.schedule.finished == 3)
+        await abort_transaction(app.engine)
         await consumed(app, until, bench, 3)
         assert app.engine.counts["aborts"] == 1
     assert upserts(bench)[f"k|{T0}"] == [(1, 1, 1, False), (2, 1, 1, True)]

@@ -18,8 +18,12 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from streamapp.engine.in_flight import Sealed
+from streamapp.engine.consumed_offsets import ConsumedOffsets
 from streamapp.engine.input import Input
+from streamapp.engine.ownership import Ownership
+from streamapp.engine.participant import InFlightTransaction, Participant
+from streamapp.engine.produced_records import ProducedRecords
+from streamapp.engine.table_changes import TableChanges
 from streamapp.eos import commit as eos_commit
 from streamapp.eos import recovery
 from streamapp.eos.cluster import NoAnswer
@@ -122,6 +126,7 @@ class Worker:
         self.rewind: dict[Partition, int] = {}
         #: Counts what was given up: who began before it goes on with nothing.
         self.attempt = 0
+        self._offsets, self._tables = ConsumedOffsets(), TableChanges()
         self.in_flight: asyncio.Task[None] | None = None
         self.instance_id = instance_id
         self._plan = schedule.plan
@@ -245,32 +250,38 @@ class Worker:
     def _commit(self) -> None:
         """Seal what there is, and let it fly."""
         assert self.membership is not None
-        sealed = Sealed(
-            [Slice(self, number) for number in sorted({partition.number for partition in self.positions})],  # type: ignore[misc]
-            self.producer,
-            {STATE: CHANGELOG},
-            self.rewind,
-            None,
+        numbers = sorted({partition.number for partition in self.positions})
+        owned = Ownership(
+            membership=self.membership,
+            tasks=[Slice(self, number) for number in numbers],  # type: ignore[misc]
+            committed=self.rewind,
+            changelogs={STATE: CHANGELOG},
         )
-        self.in_flight = self._group.create_task(self._fly(sealed, self.membership), name="commit")
+        transaction = InFlightTransaction(owned, self.producer, 0, self.clock.monotonic())
+        for participant in self._participants():
+            participant.seal(transaction)
+        self.in_flight = self._group.create_task(self._fly(transaction, self.membership), name="commit")
+
+    def _participants(self) -> tuple[Participant, ...]:
+        return self._offsets, self._tables, ProducedRecords(self.producer)
 
     async def _landed(self) -> None:
         """Wait for what is in flight; whoever asks is told of its end, too."""
         if self.in_flight is not None:
             await asyncio.shield(self.in_flight)
 
-    async def _fly(self, sealed: Sealed, membership: Membership) -> None:
+    async def _fly(self, transaction: InFlightTransaction, membership: Membership) -> None:
         bound_s = self._random.random() if self._chance(self._plan.impatience) else None
         settled = False
 
         def settle(written: Mapping[Partition, Written]) -> None:
             nonlocal settled
             settled = True
-            self._settle(sealed, written)
+            self._settle(transaction, written)
 
         try:
             async with asyncio.timeout(bound_s):
-                await eos_commit.commit(self.producer, sealed.offsets, membership, settle)
+                await eos_commit.commit(self.producer, transaction.offsets, membership, settle)
             self._outcomes["committed"] += 1
         except TimeoutError:
             if self.producer.state is State.COMMITTING:
@@ -296,9 +307,10 @@ class Worker:
         self.positions = dict(self.rewind)
         self._give_up()
 
-    def _settle(self, sealed: Sealed, written: Mapping[Partition, Written]) -> None:
-        sealed.settle(written)
-        self.rewind.update(sealed.offsets)
+    def _settle(self, transaction: InFlightTransaction, written: Mapping[Partition, Written]) -> None:
+        transaction.written = written
+        for participant in reversed(self._participants()):
+            participant.committed(transaction)
         self._outcomes["settled, the next one half done"] += any(it.changes() for it in self.disk.partitions.values())
 
     def _give_up(self) -> None:
@@ -313,7 +325,7 @@ class Worker:
 
 
 class Slice:
-    """What `Sealed` wants of a task: one number of what a worker owns."""
+    """What a transaction wants of a task: one number of what a worker owns."""
 
     def __init__(self, worker: Worker, number: int) -> None:
         self.number = number

@@ -17,9 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 import driver
 from planted_store import plant_store
 
-from streamapp.engine.after_commit import Intents
-from streamapp.engine.engine import Engine
-from streamapp.engine.in_flight import Sealed
+from streamapp.engine.after_commit import AfterCommit
+from streamapp.engine.consumed_offsets import ConsumedOffsets
+from streamapp.engine.ownership import Ownership
+from streamapp.engine.participant import InFlightTransaction
+from streamapp.engine.table_changes import TableChanges
 from streamapp.engine.task import Task
 from streamapp.engine.timers import Timers
 from streamapp.eos.producer import Producer
@@ -89,22 +91,22 @@ def ranges_miss_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
 
 def settled_after_the_next_one_was_sealed(patch: pytest.MonkeyPatch) -> None:
     """Were that possible: without the guard of `seal`, what is in flight would be overwritten."""
-    settle, seal = Engine._settle, Engine._seal
+    committed, seal = TableChanges.committed, TableChanges.seal
     waiting: list[Any] = []
 
-    def later(self: Engine, *args: Any) -> None:
-        waiting.append((self, args))
-        self._in_flight = None
+    def later(self: TableChanges, transaction: InFlightTransaction) -> None:
+        waiting.append((transaction, self._sealed))
 
-    def before(self: Engine) -> Any:
-        sealed = seal(self)
+    def before(self: TableChanges, transaction: InFlightTransaction) -> None:
+        seal(self, transaction)
+        sealed = self._sealed
         while waiting:
-            of, args = waiting.pop()
-            settle(of, *args)
-        return sealed
+            settled, self._sealed = waiting.pop()
+            committed(self, settled)
+        self._sealed = sealed
 
-    patch.setattr(Engine, "_settle", later)
-    patch.setattr(Engine, "_seal", before)
+    patch.setattr(TableChanges, "committed", later)
+    patch.setattr(TableChanges, "seal", before)
 
 
 class Finished(Mapping[Partition, int]):
@@ -125,25 +127,25 @@ class Finished(Mapping[Partition, int]):
 
 def offsets_of_the_end(patch: pytest.MonkeyPatch) -> None:
     """The offsets that are sent are those of the events that have finished by then."""
-    whole = Sealed.__init__
+    whole = ConsumedOffsets.seal
 
-    def live(self: Sealed, tasks: Any, *rest: Any) -> None:
-        whole(self, tasks, *rest)
-        (task, *_) = tasks
-        self.offsets = Finished(task)  # type: ignore[assignment]
+    def live(self: ConsumedOffsets, transaction: InFlightTransaction) -> None:
+        whole(self, transaction)
+        (task, *_) = transaction.owned.tasks
+        transaction.offsets = Finished(task)  # type: ignore[assignment]
 
-    patch.setattr(Sealed, "__init__", live)
+    patch.setattr(ConsumedOffsets, "seal", live)
 
 
 def timers_runs_of_the_next_one_are_taken_for_committed(patch: pytest.MonkeyPatch) -> None:
-    def all_of_them(self: Timers) -> None:
+    def all_of_them(self: Timers, transaction: InFlightTransaction) -> None:
         self._sealed, self._open = [], []
 
     patch.setattr(Timers, "committed", all_of_them)
 
 
 def timers_runs_in_flight_are_lost_by_an_abort(patch: pytest.MonkeyPatch) -> None:
-    def open_ones(self: Timers) -> None:
+    def open_ones(self: Timers, owned: Ownership) -> None:
         self._again = self._open + self._again
         self._sealed, self._open = [], []
 
@@ -154,12 +156,12 @@ def intents_in_flight_are_lost_by_the_next_seal(patch: pytest.MonkeyPatch) -> No
     """Only what the store shows at the settling is run: by then it is the next one's."""
     from streamapp.delivery.after_commit import ordered
 
-    def shown(self: Intents) -> None:
+    def shown(self: AfterCommit, transaction: InFlightTransaction) -> None:
         for line in self._lines:
             line.removed, line.fresh = [], []
             line.add(ordered(line.store.changes()))
 
-    patch.setattr(Intents, "committed", shown)
+    patch.setattr(AfterCommit, "committed", shown)
 
 
 def marks_looked_up_ahead_are_believed_beyond_a_seal(patch: pytest.MonkeyPatch) -> None:

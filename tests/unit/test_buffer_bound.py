@@ -46,7 +46,11 @@ class Worker:
             task.read_from(at, 0)
         member: Any = SimpleNamespace(assignment=lambda: {A, B}, wake=self._wake, resume=print, seek=print)
         engine: Any = SimpleNamespace(
-            owners=self.tasks, gate=SimpleNamespace(running=0), waiting=lambda: None, arrived=lambda: None
+            owned=SimpleNamespace(),
+            owners=self.tasks,
+            gate=SimpleNamespace(running=0),
+            waiting=lambda: None,
+            arrived=lambda: None,
         )
         self._consumer = GroupConsumer(member, engine, SYSTEM_CLOCK, prepare=self._prepare, crash=print)
 

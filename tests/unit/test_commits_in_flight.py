@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from streamapp.engine.committer import Committer
 from streamapp.engine.engine import Engine
 from streamapp.eos.producer import Producer
 from streamapp.errors import StoreError, TransactionAborted
@@ -96,13 +97,13 @@ class Calls:
         self.waiting = False
         for name in ("produce", "commit_offsets", "end_transaction"):
             patch.setattr(MemoryCluster, name, self._watched(name, getattr(MemoryCluster, name)))
-        settle = Engine._settle
+        settle = Committer._settle
 
-        def settled(engine: Engine, *args: Any) -> None:
-            settle(engine, *args)
+        def settled(committer: Committer, *args: Any) -> None:
+            settle(committer, *args)
             self.made.append("settled")
 
-        patch.setattr(Engine, "_settle", settled)
+        patch.setattr(Committer, "_settle", settled)
 
     def _watched(self, name: str, call: Callable[..., Awaitable[Any]]) -> Any:
         async def watched(cluster: MemoryCluster, *args: Any) -> Any:
@@ -187,7 +188,7 @@ def test_the_member_knows_how_soon_a_commit_is_due(shop: Any, calls: Calls, monk
     assert due_in_s() == math.inf, "all is committed"
     engine = in_flight(bench, calls, order("e1"))
     assert due_in_s() == math.inf, "what is in flight is not what is due"
-    go_on(bench, lambda: engine._pace.finished == 1, order("e2"))
+    go_on(bench, lambda: engine.committer.schedule.finished == 1, order("e2"))
     assert 0 < due_in_s() <= Settings().commit_interval
     bench.advance(3.0)
     assert due_in_s() < 0, "it waits for the one in flight"
@@ -197,7 +198,7 @@ def test_events_go_on_and_reach_nobody_before_it_is_settled(shop: Any, calls: Ca
     bench = shop()
     engine = in_flight(bench, calls, order("e1"))
     committed = dict(engine.committed)
-    go_on(bench, lambda: engine._pace.finished == 2, order("e2"), order("e3"))
+    go_on(bench, lambda: engine.committer.schedule.finished == 2, order("e2"), order("e3"))
     bench.advance(3.0)
     assert calls.made == ["produce", "commit_offsets", "end_transaction"], "the next one has begun"
     assert engine.gate.is_open and engine.dirty
@@ -217,7 +218,7 @@ def test_few_records_wait_for_the_commit_in_flight_and_more_do_not(shop: Any, ca
     go_on(bench, lambda: sum(map(len, engine.tasks)) == 2, order("e17"), order("e18"))
     bench.advance(1.0)
     assert not engine.gate.is_open and bench.module.began[-1] == "e16"
-    go_on(bench, lambda: engine._pace.finished == 3, order("e19"))
+    go_on(bench, lambda: engine.committer.schedule.finished == 3, order("e19"))
     assert engine.gate.is_open and calls.made[-1] == "end_transaction"
     calls.held = None
     assert totals(bench) == [(f"e{number}", number + 1) for number in range(20)]
@@ -266,11 +267,11 @@ def test_what_was_held_back_by_an_aborted_commit_runs_after_its_events(
 def test_what_is_due_meanwhile_waits_and_closes_the_gate_only_when_it_is_full(shop: Any, calls: Calls) -> None:
     bench = shop(commit_events="3")
     engine = in_flight(bench, calls, order("e1"))
-    go_on(bench, lambda: engine._pace.finished == 1, order("e2"))
+    go_on(bench, lambda: engine.committer.schedule.finished == 1, order("e2"))
     bench.advance(1.0)
-    assert engine._due.is_set() and engine.gate.is_open
-    go_on(bench, lambda: engine._pace.finished == 3, order("e3"), order("e4"), order("e5"), order("e6"))
-    assert not engine.gate.is_open and engine._pace.finished == 3
+    assert engine.committer.due.is_set() and engine.gate.is_open
+    go_on(bench, lambda: engine.committer.schedule.finished == 3, order("e3"), order("e4"), order("e5"), order("e6"))
+    assert not engine.gate.is_open and engine.committer.schedule.finished == 3
     calls.held = None
     assert totals(bench) == [(f"e{number}", number + 1) for number in range(7)]
 
@@ -278,9 +279,9 @@ def test_what_is_due_meanwhile_waits_and_closes_the_gate_only_when_it_is_full(sh
 def test_an_event_that_asks_for_a_commit_is_the_last_one_of_it(shop: Any, calls: Calls) -> None:
     bench = shop()
     engine = in_flight(bench, calls, order("e1"))
-    go_on(bench, lambda: engine._pace.finished == 2, order("e2"), order("e3", commit=True), order("e4"))
+    go_on(bench, lambda: engine.committer.schedule.finished == 2, order("e2"), order("e3", commit=True), order("e4"))
     bench.advance(1.0)
-    assert engine._pace.finished == 2 and not engine.gate.is_open
+    assert engine.committer.schedule.finished == 2 and not engine.gate.is_open
     calls.held = None
     assert totals(bench)[-1] == ("e4", 5)
 
@@ -308,7 +309,7 @@ def test_an_abort_takes_the_next_one_with_it(shop: Any, calls: Calls, monkeypatc
         await until(lambda: bool(refused))
         await bench._feed("order", [order("e2"), order("e3", pause=5.0)], None, None, None, None)
         engine = engine_of(bench)
-        await until(lambda: engine._pace.finished == 1 and engine.gate.running == 1)
+        await until(lambda: engine.committer.schedule.finished == 1 and engine.gate.running == 1)
         calls.held = None
 
     bench._run(scenario())
@@ -331,7 +332,7 @@ def test_a_refused_record_is_found_though_the_next_one_has_begun(
     for partition, log in bench.broker.logs.items():
         if partition.topic == "total":
             log.topic = log.topic._replace(max_message_bytes=400_000)
-    go_on(bench, lambda: engine._pace.finished == 2, order("e3"), order("e4"))
+    go_on(bench, lambda: engine.committer.schedule.finished == 2, order("e3"), order("e4"))
     calls.held = None
     assert [name for name, _ in totals(bench)] == ["e0", "e1", "e2", "e3", "e4"]
     (letter,) = bench.dead_letters("order")
@@ -345,7 +346,7 @@ def test_a_drain_and_a_revocation_wait_for_it_and_commit_the_next_one(shop: Any,
     for leave in (bench.stop, lambda: bench._visits.begin() or bench.settle()):
         number = len(totals(bench))
         engine = in_flight(bench, calls, order(f"e{number}"))
-        go_on(bench, lambda engine=engine: engine._pace.finished == 1, order(f"e{number + 1}"))
+        go_on(bench, lambda engine=engine: engine.committer.schedule.finished == 1, order(f"e{number + 1}"))
         bench._loop.call_outside(0.5, lambda: setattr(calls, "held", None))
         leave()
         assert totals(bench) == [(f"e{n}", n + 1) for n in range(number + 2)]
@@ -365,12 +366,12 @@ def test_a_commit_that_was_asked_for_may_be_cancelled(shop: Any, calls: Calls, a
         assert app is not None
         calls.held = at
         await bench._feed("order", [order("e1")], None, None, None, None)
-        await until(lambda: engine._pace.finished == 1)
+        await until(lambda: engine.committer.schedule.finished == 1)
         asked = bench._worker._process.spawn(app.commit())  # type: ignore[union-attr]
         await until(lambda: calls.waiting)
         if next_one == "half done":
             await bench._feed("order", [order("e2")], None, None, None, None)
-            await until(lambda: engine._pace.finished == 1)
+            await until(lambda: engine.committer.schedule.finished == 1)
         asked.cancel()
         bench._loop.call_outside(0.2, lambda: setattr(calls, "held", None))
         await asyncio.wait([asked])
@@ -387,7 +388,7 @@ def test_a_disk_that_refuses_what_is_committed_ends_the_worker(
     """Also where the commit was asked for: nothing runs again upon what is committed; the next start goes on."""
     bench = shop()
     engine = in_flight(bench, calls, order("e1"))
-    go_on(bench, lambda: engine._pace.finished == 1, order("e2"))
+    go_on(bench, lambda: engine.committer.schedule.finished == 1, order("e2"))
 
     def full(self: MemoryStorage, changes: Any, checkpoint: Any) -> None:
         raise StoreError("The disk is full.")
@@ -416,7 +417,7 @@ def test_append_time_is_that_of_what_is_committed(shop: Any, calls: Calls, monke
     engine = in_flight(bench, calls, order("e1"))
     known = max(task.append_time(lambda _: True) or (0, 0) for task in engine.tasks)[0]
     bench.broker.append_ahead_s += 30 * 86_400
-    go_on(bench, lambda: engine._pace.finished == 1, order("e2"))
+    go_on(bench, lambda: engine.committer.schedule.finished == 1, order("e2"))
     told.clear()
     calls.held, calls.waiting = "commit_offsets", False
     bench._run(until(lambda: calls.waiting))
@@ -430,10 +431,70 @@ def test_partitions_that_are_lost_take_both_with_them(shop: Any, calls: Calls) -
     """The seat is gone while one is in flight: it is refused by the broker, and the next one with it."""
     bench = shop()
     engine = in_flight(bench, calls, order("e1"), at="commit_offsets")
-    go_on(bench, lambda: engine._pace.finished == 1, order("e2"))
+    go_on(bench, lambda: engine.committer.schedule.finished == 1, order("e2"))
     group = bench.broker.group(bench._worker.app.settings.id)  # type: ignore[union-attr]
     group.generation += 1
     calls.held = None
     bench._run(until(lambda: not engine.tasks))
     assert engine.producer.filling.byte_count == 0 and not engine.dirty
     assert Partition("order", 0) not in engine.committed
+
+
+def test_a_commit_that_is_cancelled_while_it_waits_for_an_event_leaves_it_due(shop: Any, calls: Calls) -> None:
+    """Nobody else would ask for it: the gate is closed, and without a commit nothing opens it again."""
+    bench = shop(commit_interval="3", transaction_timeout="9")
+
+    async def scenario() -> None:
+        engine = engine_of(bench)
+        app = bench._worker.app
+        assert app is not None
+        await bench._feed(
+            "order", [order("e1"), order("e2", customer="bob"), order("e3", pause=0.5)], None, None, None, None
+        )
+        await until(lambda: engine.committer.schedule.finished >= 2 and engine.gate.running == 1)
+        asked = bench._worker._process.spawn(app.commit())  # type: ignore[union-attr]
+        await until(lambda: not engine.gate.is_open)
+        asked.cancel()
+        await asyncio.wait([asked])
+        assert asked.cancelled() and engine.gate.running == 1
+        await until(lambda: not engine.gate.running)
+        await bench._feed("order", [order("e4")], None, None, None, None)
+        await until(lambda: not engine.dirty and bench.module.began[-1] == "e4")
+
+    bench._run(scenario())
+    assert bench.table("spent") == {"ann": 4, "bob": 1}
+    assert bench.count("aborts") == 0 and bench.count("duplicates") == 0
+
+
+class Ended(Exception):
+    """Why a worker ends, in a test."""
+
+
+@pytest.mark.parametrize("at", ["the barrier", "commit_offsets", "end_transaction"])
+def test_a_worker_that_ends_beside_a_commit_neither_loses_nor_repeats(
+    shop: Any, calls: Calls, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """What was given up is not committed, and its rows are not taken for stored: the next start goes on from Kafka."""
+    bench = shop()
+
+    async def scenario() -> None:
+        engine = engine_of(bench)
+        if at == "the barrier":
+            await bench._feed("order", [order("e1"), order("e2", pause=0.5)], None, None, None, None)
+            await until(lambda: engine.committer.schedule.finished == 1 and engine.gate.running == 1)
+            engine.request_commit()
+            await until(lambda: not engine.committer.due.is_set())
+        else:
+            calls.held = at
+            await bench._feed("order", [order("e1")], None, None, None, None)
+            await until(lambda: calls.waiting)
+        engine.end(Ended("as a test wants it"))
+        calls.held = None
+
+    with pytest.raises(Ended):
+        bench._run(scenario())
+        bench.settle()
+    bench.settle()
+    expected = [("e0", 1), ("e1", 2), ("e2", 3)][: 3 if at == "the barrier" else 2]
+    assert totals(bench) == expected
+    assert bench.table("spent") == {"ann": len(expected)} and shown(bench) == {b'"ann"': b"%d" % len(expected)}

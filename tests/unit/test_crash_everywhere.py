@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamapp.engine.engine import Engine
+from streamapp.engine.committer import Committer
 from streamapp.state import Partition as StorePartition
 from streamapp.testing import Bench, CrashMatters, crash_everywhere
 from streamapp.testing.points import POINTS
@@ -131,15 +131,15 @@ def test_a_scenario_that_fails_by_itself_fails_as_it_is(shop: Path) -> None:
 
 
 def test_state_that_is_written_before_the_commit_is_found(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Engine._commit
+    whole = Committer._commit
 
     async def early(self: Any) -> bool:
-        for task in self.tasks:
+        for task in self._owned.tasks:
             store = task.stores["spent"]
             store._storage.write(list(store.overlay.items()), None)
         return await whole(self)
 
-    monkeypatch.setattr(Engine, "_commit", early)
+    monkeypatch.setattr(Committer, "_commit", early)
     with pytest.raises(CrashMatters, match=r"the disk of table|records in customer-total"):
         crash_everywhere(scenario, "shop", points=["K3", "K9"], disks=["kept"])
 

@@ -15,7 +15,7 @@ from streamapp import native
 
 REPOSITORY = Path(__file__).parents[2]
 #: Tests of what is compiled that are quick; each passes either way.
-TWINS = ("eos_batches", "eos_commit", "inbox_marks", "inbox_time", "pace", "record_schema", "state_model")
+TWINS = ("eos_batches", "eos_commit", "inbox_marks", "inbox_time", "commit_schedule", "record_schema", "state_model")
 #: What a machine needs to compile.
 CAN_COMPILE = shutil.which("cc") is not None and Path(sysconfig.get_path("include"), "Python.h").exists()
 

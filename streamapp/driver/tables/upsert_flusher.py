@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 from streamapp.clock import Clock
 from streamapp.driver.tables.row_upserts import RowUpserts
 from streamapp.engine.engine import Engine
+from streamapp.engine.ownership import Ownership
+from streamapp.engine.participant import InFlightTransaction, Order, Participant
 from streamapp.engine.task import Task
 from streamapp.engine.unit import Unit
 
@@ -29,8 +31,10 @@ class Look(NamedTuple):
     start: bytes = b""
 
 
-class HeldUpserts:
-    """See the module. `send_due` is for `Engine.before_commit`."""
+class UpsertFlusher(Participant):
+    """The tables of one worker whose upserts have a rate limit."""
+
+    order = Order.UPSERTS
 
     def __init__(self, engine: Engine, tables: Sequence[RowUpserts], clock: Clock) -> None:
         self._engine = engine
@@ -45,8 +49,13 @@ class HeldUpserts:
             if self._due():
                 self._engine.commit_due()
 
-    def send_due(self) -> None:
-        """Add what is due to the open transaction. Nothing of any task runs."""
+    def is_due(self, owned: Ownership) -> bool:
+        return bool(self._due()) and not self._engine.gate.single
+
+    def seal(self, transaction: InFlightTransaction) -> None:
+        """Add what is due to the transaction. Nothing of any task runs."""
+        if self._engine.gate.single:
+            return
         for task, upserts, look in self._due():
             unit = Unit(task, [])
             looked = upserts.send_due(unit, look.start)

@@ -34,8 +34,8 @@ class Silence(NamedTuple):
     answers: tuple[int | None, ...] | None = None
 
 
-class Closings:
-    """See the module."""
+class WindowCloser:
+    """Of one worker's tables with windows."""
 
     def __init__(self, engine: Engine, tables: Sequence[WindowedTable], clock: Clock) -> None:
         self._engine = engine

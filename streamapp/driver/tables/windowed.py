@@ -66,8 +66,7 @@ class WindowedTable(WindowDeclaration):
                 raise ConfigurationError(_BATCHES.format(table=self.name, topic=unit.records[0].topic))
             self._send_finals(unit, self.book.see(self._store_unit(unit), time))
         except ConfigurationError as exc:  # no agent has the event yet, so nobody else would end the worker
-            self.app.engine.over = True
-            self.app.end(exc)
+            self.app.engine.end(exc)
 
     def see_in_memory(self, items: list[Any]) -> None:
         """As `see`, for what comes in a test context."""

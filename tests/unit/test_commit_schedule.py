@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from streamapp.engine.commit_schedule import Pace
+from streamapp.engine.commit_schedule import CommitSchedule
 
 
 class Watch:
@@ -18,14 +18,14 @@ class Watch:
         return self.now
 
 
-def paced(watch: Watch, events_max: int | None = None, bytes_max: int = 1000) -> Pace:
-    pace = Pace(watch, 0.1, events_max, bytes_max)
+def paced(watch: Watch, events_max: int | None = None, bytes_max: int = 1000) -> CommitSchedule:
+    pace = CommitSchedule(watch, 0.1, events_max, bytes_max)
     pace.begin()
     return pace
 
 
-def units_until_due(pace: Pace, byte_count: int = 0, most: int = 1000) -> int:
-    return next(number for number in range(1, most) if pace.is_due(byte_count))
+def units_until_due(schedule: CommitSchedule, byte_count: int = 0, most: int = 1000) -> int:
+    return next(number for number in range(1, most) if schedule.is_due(byte_count))
 
 
 def test_the_interval_is_noticed_within_a_few_units_of_its_end() -> None:
