@@ -22,6 +22,7 @@ from streamapp.driver.streams.stream import Stream
 from streamapp.driver.streams.topic import Topic
 from streamapp.driver.tables.registry import TableManager
 from streamapp.driver.tables.table import Table
+from streamapp.eos.partitioner import PARTITIONERS
 from streamapp.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class App(EngineApp):
         self.declared_topics: dict[str, int | None] = {}
         #: Topics declared to keep their senders' stamps.
         self.sender_stamped: set[str] = set()
+        self.partitioners = {}
         super().__init__(self.settings.id, **{**_faust_options(self.settings), **adopted.options})
         self.refusals += adopted.problems
         self._says_what_to_discover = "autodiscover" in adopted.options
@@ -55,13 +57,20 @@ class App(EngineApp):
         value_type: Any = None,
         schema: Any = None,
         timestamps: Literal["append", "sender"] = "append",
+        partitioner: str | None = None,
         **options: Any,
     ) -> Any:
         """A topic. `value_type` may be a `msgspec.Struct`, whose bad records then go to `<topic>-dlt`.
 
         `timestamps="sender"`: the topic keeps its senders' stamps (`message.timestamp.type=CreateTime`). An inbox or a
         window of its events is refused unless this says so, and then goes by when a worker has got the record.
+
+        `partitioner`: that of all senders of the topic, where it is not Kafka's default `murmur2_random`, by its name
+        in librdkafka: `consistent_random` is what confluent-kafka, Go, .NET and node use unless told otherwise. This
+        app's own records for the topic are placed by it, too.
         """
+        if partitioner is not None:
+            self._declare_partitioner(topics, partitioner)
         if timestamps == "sender":
             self.sender_stamped.update(topics)
         elif timestamps != "append":
@@ -71,6 +80,25 @@ class App(EngineApp):
             value_type = None
         self.declared_topics.update(dict.fromkeys(topics, options.get("partitions")))
         return super().topic(*topics, value_type=value_type, schema=schema, **options)
+
+    def _declare_partitioner(self, topics: tuple[str, ...], name: str) -> None:
+        """Of topics. Raises `ConfigurationError` for an unknown name, and while a worker runs."""
+        declared = PARTITIONERS.get(name)
+        if declared is None:
+            known = ", ".join(PARTITIONERS)
+            raise ConfigurationError(f"partitioner={name!r} of {topics[0]}: it is one of {known}.")
+        for topic in topics:
+            if self.engine is not None and topic not in self.partitioners:
+                raise ConfigurationError(
+                    f"The partitioner of {topic} is declared while the worker runs, which went on without it so far. "
+                    f"Write app.topic({topic!r}, partitioner={name!r}) beside the agents."
+                )
+            first = self.partitioners.setdefault(topic, declared)
+            if first is not declared:
+                self.refuse(
+                    f"{topic} is declared with partitioner={first.name!r} and with partitioner={name!r}. All senders "
+                    "of a topic use one: declare that one."
+                )
 
 
 def use(app: App) -> App:

@@ -19,6 +19,7 @@ from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver import crontab, faust_json
 from streamapp.driver.discovery import import_discovered, nothing_to_run, searched_first, searched_for
+from streamapp.driver.placements import Placements
 from streamapp.driver.session import Session
 from streamapp.driver.streams.test_outputs import Outputs
 from streamapp.driver.tables.after_commit import Handler, IntentTable, after_commit, register
@@ -28,7 +29,9 @@ from streamapp.driver.tables.windowed import WindowedTable
 from streamapp.engine.engine import Engine
 from streamapp.engine.environment import Environment
 from streamapp.engine.unit import Unit, UnitMisuse, current_unit, set_current
+from streamapp.eos.partitioner import DEFAULT, Partitioner
 from streamapp.errors import ConfigurationError
+from streamapp.topics import CONTRACT
 from streamapp.types import Partition
 
 SCHEME = "streamapp"
@@ -78,6 +81,8 @@ class EngineApp(faust.App):
     gives_seat_back = False
     #: Whether it is the service's app (`streamapp.app.use`), whose agents and tables are installed with it.
     is_the_service = False
+    #: Topics that say which partitioner all their senders use.
+    partitioners: dict[str, Partitioner]
     #: What agents sent in test contexts; None where none was opened.
     outputs: Outputs | None = None
 
@@ -198,12 +203,24 @@ class EngineApp(faust.App):
             *self.refusals,
             *(problem for agent in agents for problem in agent.problems()),
             *(problem for windows in self.windowed_tables for problem in windows.problems(concurrent)),
+            *self._misplaced(),
         ]
         if not (self.agents or self._app_tasks or self._extra_services):
             problems.append(nothing_to_run(self.conf.id, self._discovery_modules()))
         if problems:
             raise ConfigurationError(*problems)
         await super().on_start()
+
+    def _misplaced(self) -> Iterable[str]:
+        """Declared partitioners that cannot be: of the service's own topics, and where a table's topics disagree."""
+        of_the_contract = {topic.name for topic in CONTRACT} if self.is_the_service else set()
+        for topic in sorted(of_the_contract & self.partitioners.keys()):
+            yield (
+                f"{topic} is declared with partitioner={self.partitioners[topic].name!r}, but it is a topic of the "
+                f"contract, whose keys every reader and `streamapp audit` look for by {DEFAULT.name}. Leave it out, "
+                f"and set partitioner={DEFAULT.name} at its senders."
+            )
+        yield from Placements(self).problems()
 
     def discover(self, *extra_modules: str, **options: Any) -> None:
         """Faust's; the modules are those of this app, and one that is missing or raises is a `ConfigurationError`."""

@@ -115,7 +115,8 @@ _REFUSED: dict[str, str] = {
     "broker_producer": "Give one `broker`: a transaction holds what is read and what is written.",
     "consumer_auto_offset_reset": "A group without offsets begins at the earliest record, so that none is skipped. "
     "To begin elsewhere, set the group's offsets with Kafka's kafka-consumer-groups.sh while no worker runs.",
-    "producer_partitioner": "A key's partition is Kafka's default everywhere. Give `partition=` to send() instead.",
+    "producer_partitioner": "A key's partition is Kafka's default, or what its topic says: "
+    "app.topic(..., partitioner=...). For single records give `partition=` to send().",
     "producer_threaded": "Every send is part of the transaction. Send from an agent or a timer.",
     "reply_create_topic": "A worker cannot wait for replies. Read the topic with an agent.",
     "ssl_context": _SECURITY,

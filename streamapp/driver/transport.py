@@ -43,7 +43,7 @@ from streamapp.eos.plain import PlainCluster, PlainProducer
 from streamapp.eos.producer import Producer
 from streamapp.errors import StreamAppError, Unavailable
 from streamapp.failpoints import failpoint
-from streamapp.topics import TopicSpec, changelog_spec, inbox_changelog_spec, positions_spec
+from streamapp.topics import CONTRACT, TopicSpec, changelog_spec, inbox_changelog_spec, positions_spec
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +101,11 @@ class Consumer(Service):
         self._state = environment.open_state()
         cluster = self._cluster = await self._connected(environment)
         producer = self._new_producer(cluster)
+        producer.filling.partitioners = app.partitioners
         await producer.start()
         engine = self._engine = Engine(settings, producer, environment.clock, crash=self.end)
+        engine.letters.partitioners = app.partitioners
+        engine.letters.of_the_contract = {topic.name for topic in CONTRACT} if app.is_the_service else set()
         engine.use_positions(Positions(settings.id, lags=settings.processing_guarantee == "at_least_once"))
         self._member = environment.member(engine.due_in_s)
         self._preparation = Preparation(app, engine, cluster, self._state, environment)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
+from streamapp.eos.partitioner import DEFAULT, Partitioner
 from streamapp.errors import RecordError, brief, kind_of
 
 logger = logging.getLogger(__name__)
@@ -14,9 +15,9 @@ _KINDS_MAX = 200
 _OTHERS = "others"
 #: Seconds between two lines of a topic and kind, but for the 1st, 10th, 100th...
 _QUIET_S = 60.0
-_PARTITIONERS = (
-    " Clients of librdkafka (confluent-kafka, Go, .NET, node) place keys by CRC32 unless told otherwise: set "
-    "partitioner=murmur2_random at the senders."
+_SENDERS = (
+    ". Clients of librdkafka (confluent-kafka, Go, .NET, node) place keys by CRC32 unless told otherwise: set "
+    f"partitioner={DEFAULT.name} at the senders."
 )
 
 
@@ -25,6 +26,9 @@ class DeadLetterCounts:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.counts: dict[tuple[str, str], int] = {}
+        #: Topics that say which partitioner their senders use, and those that may not.
+        self.partitioners: Mapping[str, Partitioner] = {}
+        self.of_the_contract: Collection[str] = ()
         self._shown_at: dict[tuple[str, str], float] = {}
         self._monotonic = monotonic
 
@@ -40,9 +44,24 @@ class DeadLetterCounts:
             return False
         self._shown_at[at] = now
         if issubclass(type(error), RecordError):
-            remedy = _PARTITIONERS if kind == "WrongPartition" else ""
+            remedy = self._remedy(topic) if kind == "WrongPartition" else ""
             logger.warning(
                 "%s[%d]@%d is a dead letter, in %s-dlt; number %d of kind %s since the start: %s%s",
                 topic, partition, offset, topic, count, kind, brief(error), remedy,
             )  # fmt: skip
         return True
+
+    def _remedy(self, topic: str) -> str:
+        """What to do about keys that are in another partition than theirs."""
+        if topic in self.partitioners:
+            name = self.partitioners[topic].name
+            return (
+                f". The topic is declared with partitioner={name}: set it at the senders that use another one. If none "
+                "of them uses it, declare the one that all use."
+            )
+        if topic in self.of_the_contract:
+            return _SENDERS
+        return (
+            f"{_SENDERS} If all senders of this topic use one other partitioner and are to keep it, declare that one "
+            f'instead: app.topic({topic!r}, partitioner="consistent_random") is librdkafka\'s default.'
+        )

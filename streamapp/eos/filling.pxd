@@ -1,7 +1,7 @@
 cimport cython
 
 from streamapp.eos.batches cimport Batch
-from streamapp.eos.partitioner cimport partition_of
+from streamapp.eos.partitioner cimport Partitioner
 
 cdef int _TOGETHER
 
@@ -9,7 +9,7 @@ cdef int _TOGETHER
 cdef class Filling:
     cdef public long long byte_count
     cdef public long turn
-    cdef public dict topics
+    cdef public dict topics, partitioners
     cdef object _batch_bytes, _compression, _clock, _transactional, _now
     cdef dict _filling, _full
     cdef list _waiting
@@ -23,6 +23,7 @@ cdef class Filling:
     cpdef append(self, topic, int partition, key, value, headers=*, timestamp_ms=*)
     @cython.locals(batch=Batch, filling=list, stamp=cython.longlong)
     cdef _append(self, topic, int partition, bytes key, bytes value, headers, timestamp_ms, long long now_ms)
+    @cython.locals(partitioner=Partitioner)
     cpdef partition_for(self, topic, key)
     @cython.locals(filling=list)
     cdef Batch _begin(self, topic, int partition)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.eos.batches import ROOM, Batch, Compression, HeaderList, refuse_record
-from streamapp.eos.partitioner import partition_of
+from streamapp.eos.partitioner import DEFAULT, Partitioner
 from streamapp.eos.protocol import TopicDescription
 from streamapp.eos.transaction import BrokenTransaction
 from streamapp.errors import RecordError
@@ -43,6 +43,8 @@ class Filling:
         #: Which partition the records without a key go to; counted up with each transaction.
         self.turn = 0
         self.topics = topics
+        #: Topics whose senders all use another partitioner than Kafka's default.
+        self.partitioners: dict[str, Partitioner] = {}
         self._batch_bytes = batch_bytes
         self._compression = compression
         self._clock = clock
@@ -53,9 +55,9 @@ class Filling:
         self._full: dict[Partition, list[Batch]] = {}
 
     def partition_for(self, topic: str, key: bytes | None) -> int:
-        """Kafka's default partition of a key; without a key one partition a transaction, in turn."""
-        count = self.topics[topic].partition_count
-        return self.turn % count if key is None else partition_of(key, count)
+        """A key's partition by the topic's partitioner; without a key mostly one partition a transaction, in turn."""
+        partitioner = self.partitioners.get(topic, DEFAULT)
+        return partitioner.partition_for(key, self.topics[topic].partition_count, self.turn)
 
     def check(
         self,

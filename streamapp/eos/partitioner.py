@@ -1,11 +1,16 @@
-"""Kafka's default partition of a key: murmur2, so that every client in every language agrees (Utils.murmur2)."""
+"""The partition of a key: by Kafka's default, murmur2 (Utils.murmur2), or by another partitioner of Kafka's clients."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from zlib import crc32
 
 _SEED = 0x9747B28C
 _MIX = 0x5BD1E995
 _32_BITS = 0xFFFFFFFF
 _POSITIVE = 0x7FFFFFFF
+_FNV_OFFSET = 0x811C9DC5
+_FNV_PRIME = 0x01000193
 
 #: Keys remembered at most, where a hash in Python costs more than everything else of a send; compiled it costs less
 #: than looking it up. When there are more all are forgotten: a few microseconds a key, and no bookkeeping a look-up.
@@ -44,3 +49,72 @@ def partition_of(key: bytes, partition_count: int) -> int:
             _hashes.clear()
         mixed = _hashes[key] = murmur2(key) & _POSITIVE
     return mixed % partition_count
+
+
+def fnv1a(key: bytes) -> int:
+    """FNV-1a of 32 bits as librdkafka and Sarama have it: the absolute value of the signed number."""
+    mixed = _FNV_OFFSET
+    for at in range(len(key)):
+        mixed = ((mixed ^ key[at]) * _FNV_PRIME) & _32_BITS
+    return mixed if mixed <= _POSITIVE else _32_BITS - mixed + 1
+
+
+class Partitioner:
+    """One of librdkafka's, by its name there; Java's default is `murmur2_random`. This class: those by murmur2."""
+
+    __slots__ = ("hashing", "name", "scatters_empty", "scatters_null")
+
+    def __init__(self, name: str, hashing: str) -> None:
+        self.name = name
+        #: Partitioners with the same one put each key that has bytes into the same partition.
+        self.hashing = hashing
+        #: Whether a record without a key goes anywhere, else where an empty key goes; and whether an empty key does.
+        self.scatters_null = name.endswith("_random")
+        self.scatters_empty = name == "consistent_random"
+
+    def partition_of(self, key: bytes, partition_count: int) -> int:
+        """Where a key goes; of an empty one that goes anywhere, one of the places."""
+        return partition_of(key, partition_count)
+
+    def partition_for(self, key: bytes | None, partition_count: int, turn: int) -> int:
+        """Where to send a record; `turn` decides for one without a key, if it goes anywhere."""
+        if key is None:
+            if self.scatters_null:
+                return turn % partition_count
+            key = b""
+        return self.partition_of(key, partition_count)
+
+    def scatters(self, key: bytes | None) -> bool:
+        """Whether records of this key lie in any partition."""
+        return self.scatters_null if key is None else not key and self.scatters_empty
+
+
+class CrcPartitioner(Partitioner):
+    """Those by CRC32."""
+
+    __slots__ = ()
+
+    def partition_of(self, key: bytes, partition_count: int) -> int:
+        """See `Partitioner`."""
+        return crc32(key) % partition_count
+
+
+class FnvPartitioner(Partitioner):
+    """Those by FNV-1a."""
+
+    __slots__ = ()
+
+    def partition_of(self, key: bytes, partition_count: int) -> int:
+        """See `Partitioner`."""
+        return fnv1a(key) % partition_count
+
+
+def _named() -> Iterable[Partitioner]:
+    kinds = (("consistent", "CRC32"), ("murmur2", "murmur2"), ("fnv1a", "FNV-1a"))
+    classes = {"CRC32": CrcPartitioner, "murmur2": Partitioner, "FNV-1a": FnvPartitioner}
+    return [classes[hashing](base + ending, hashing) for base, hashing in kinds for ending in ("", "_random")]
+
+
+#: By name.
+PARTITIONERS: Mapping[str, Partitioner] = {one.name: one for one in _named()}
+DEFAULT = PARTITIONERS["murmur2_random"]

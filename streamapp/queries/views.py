@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from streamapp.clock import SYSTEM_CLOCK
+from streamapp.driver.placements import Placements
 from streamapp.driver.session import Session
 from streamapp.driver.tables.inbox import InboxTable
-from streamapp.eos.partitioner import partition_of
 from streamapp.errors import StateCorrupted, StoreError, StreamAppError
 from streamapp.queries.owners import Members
 from streamapp.queries.table_view import InboxView, Row, TableView
@@ -54,6 +54,7 @@ class Views:
         self.engine = session.engine
         self.restoring = session.restoring
         self._app = app
+        self._placements = Placements(app)
         self._members = Members(session.cluster, app.settings.id, SYSTEM_CLOCK)
 
     # --- tables
@@ -71,9 +72,9 @@ class Views:
         """Partitions of a table. Raises `NotReady` while its changelog is not known."""
         return await self._count(self._app.tables[table].changelog_topic_name)
 
-    def partition_of(self, event_key: bytes, count: int) -> int:
-        """The partition of an event's key."""
-        return partition_of(event_key, count)
+    def partitions_of(self, table: str, event_key: bytes, count: int) -> list[int]:
+        """The partitions in which a row of an event's key can be; mostly one."""
+        return self._placements.partitions(table, event_key, count)
 
     async def owner(self, table: str, partition: int) -> str:
         """Where the owner of a table's partition answers. Raises `NotReady` when nobody is, or has no views."""

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from streamapp import failpoints
 from streamapp.clock import format_rfc3339
 from streamapp.driver.app import EngineApp
-from streamapp.eos.partitioner import partition_of
+from streamapp.eos.partitioner import DEFAULT
 from streamapp.errors import StreamAppError
 from streamapp.testing import inputs, readings
 from streamapp.testing.agent_bench import AgentBench
@@ -178,11 +178,11 @@ class Bench:
             ahead = happened - self.broker.append_ms() / 1000
             self.broker.append_ahead_s += max(0.0, ahead)
         declared = inputs.record_type(app, topic)
-        count = self.broker.topics[topic].partition_count
+        count, partitioner = self.broker.topics[topic].partition_count, app.partitioners.get(topic, DEFAULT)
         for value in values:
             stamped = value if happened is None else inputs.with_time(value, happened, declared)
             raw_key = inputs.key_of(stamped, declared) if key is None else key.encode() if isinstance(key, str) else key
-            number = partition if partition is not None else partition_of(raw_key, count) if raw_key else 0
+            number = partition if partition is not None else partitioner.partition_for(raw_key, count, 0)
             listed = tuple(
                 (name, text.encode() if isinstance(text, str) else text) for name, text in (headers or {}).items()
             )
@@ -209,9 +209,9 @@ class Bench:
             self.feed(topic, {**values, **({field: key} if field else {})}, key=key, at=at)
 
     def _key_in(self, topic: str, number: int, name: str) -> str:
-        count = self.broker.topics[topic].partition_count
+        count, partitioner = self.broker.topics[topic].partition_count, self.app.partitioners.get(topic, DEFAULT)
         keys = (f"{name}-{trial}" for trial in itertools.count())
-        return next(key for key in keys if partition_of(key.encode(), count) == number)
+        return next(key for key in keys if partitioner.partition_of(key.encode(), count) == number)
 
     def settle(self) -> None:
         """Let the worker run until everything is consumed, handled and committed.

@@ -188,7 +188,7 @@ class Tables:
                 raise BadRequest(f"{table} has the partitions 0 to {count - 1}")
             return [asked.partition]
         event_key = asked.key if asked.key is not None else views.view(table).event_key(key)
-        return list(range(count)) if event_key is None else [views.partition_of(event_key, count)]
+        return list(range(count)) if event_key is None else views.partitions_of(table, event_key, count)
 
     def _shown(self, table: str, key: bytes, value: Any, version: Version) -> dict[str, Any]:
         return {

@@ -144,7 +144,7 @@ def test_the_owner_is_found_by_the_event_s_key(app: Bench) -> None:
     assert view.event_key(b"a|b") == b"a|b"
     assert view.event_key(b"\xff|2026-03-01T09:00:00Z") == b"\xff"
     assert view.event_key(b"a|\xd9\xa3") == b"a|\xd9\xa3"
-    number = views.partition_of(b"a|b", 4)
+    (number,) = views.partitions_of("days", b"a|b", 4)
     for table, key in (("hours", b"a|b|2026-03-01T09:00:00Z"), ("spent", b"a|b")):
         assert views.find(table, number, key, None, is_stored=False)[0] is not None
 
@@ -154,7 +154,7 @@ def test_plain_tables_and_marks_are_shown_with_their_version(app: Bench) -> None
     views = views_of(app)
     assert list(views.tables) == ["days", "hours", "inbox", "spent"]
     assert found(views, "spent", "a|b") == 5
-    number = views.partition_of(b"a|b", 4)
+    (number,) = views.partitions_of("spent", b"a|b", 4)
     _, first = views.find("spent", number, b"a|b", None, is_stored=False)
     (mark,) = found(views, "inbox", "s-1", "a|b")
     assert mark["status"] == "PROCESSED"
@@ -174,7 +174,8 @@ def test_plain_tables_and_marks_are_shown_with_their_version(app: Bench) -> None
 
 def test_what_is_not_committed_is_not_shown(app: Bench) -> None:
     feed(app, 1, "2026-03-01T09:30:00Z")
-    views, number = views_of(app), views_of(app).partition_of(b"a|b", 4)
+    views = views_of(app)
+    (number,) = views.partitions_of("spent", b"a|b", 4)
 
     def shown() -> list[Any]:
         keys = {"spent": b"a|b", "hours": b"a|b|2026-03-01T09:00:00Z", "inbox": b"s-2"}

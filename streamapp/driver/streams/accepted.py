@@ -9,6 +9,7 @@ from msgspec import inspect
 from streamapp.codec import Codec
 from streamapp.driver.streams.schema import RecordSchema
 from streamapp.engine.record import Record
+from streamapp.eos.partitioner import DEFAULT
 from streamapp.errors import RecordError
 from streamapp.topics import MAX_RECORD_BYTES
 
@@ -55,7 +56,7 @@ class Accepted:
         sent = Record(self.topic, partition, 0, int(self._app._clock.now() * 1000), key, value)
         for schema in self._schemas:
             try:
-                schema.reader(count).read(sent)
+                schema.reader(count, self._app.partitioners.get(self.topic, DEFAULT)).read(sent)
             except RecordError as exc:
                 raise RecordError(
                     f"A record for {self.topic} would be refused by this app's own agent of that topic: {exc}. "

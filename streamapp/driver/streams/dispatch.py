@@ -14,6 +14,7 @@ from streamapp.driver.streams.schema import RecordSchema
 from streamapp.engine.record import Record
 from streamapp.engine.task import Task
 from streamapp.engine.unit import Unit
+from streamapp.eos.partitioner import DEFAULT
 from streamapp.errors import is_the_events
 
 #: Records that are read at once where one agent takes the events of a topic.
@@ -25,6 +26,7 @@ class TopicRoute:
 
     def __init__(self, app: Any, topic: str, partition_count: int, channels: list[Any]) -> None:
         self._app = app
+        self.topic = topic
         self.partition_count = partition_count
         self._readers: list[tuple[Reader, list[Any]]] = []
         by_schema: dict[Any, list[Any]] = {}
@@ -33,7 +35,6 @@ class TopicRoute:
         for sharing in by_schema.values():
             self._readers.append((self._reader_of(sharing[0].schema), sharing))
         self._windowed = [table for table in app.windowed_tables if topic in table.topics]
-        self.topic = topic
         self.lanes = self.batch = 1
         #: How the one agent of the topic reads a record, and where it finds it; None where there is more to decide.
         self._reader: Reader | None = None
@@ -114,7 +115,7 @@ class TopicRoute:
 
     def _reader_of(self, schema: Any) -> Reader:
         if isinstance(schema, RecordSchema):
-            return schema.reader(self.partition_count)
+            return schema.reader(self.partition_count, self._app.partitioners.get(self.topic, DEFAULT))
         return FaustReader(self._app, schema)
 
 

@@ -39,4 +39,5 @@ cdef class Inbox:
     cdef StorePartition _store(self, Unit unit)
     @cython.locals(key=bytes, content=bytes, mark=bytes, raw=bytes, record=Record)
     cdef bint _admit(self, Unit unit, StoreUnit rows, long long version, Delivery delivery) except -1
+    cdef _refuse_scattered(self, Unit unit, Record record, app)
     cdef bytes _fresh(self, StoreUnit rows, bytes key, bytes content, bytes raw, long long appended_s)

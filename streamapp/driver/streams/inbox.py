@@ -35,8 +35,10 @@ from streamapp.delivery.inbox import (
     packed_mark,
 )
 from streamapp.driver.streams.delivery import Delivery
+from streamapp.engine.record import Record
 from streamapp.engine.task import Task
 from streamapp.engine.unit import Unit
+from streamapp.eos.partitioner import DEFAULT
 from streamapp.errors import ConfigurationError, RecordError, StreamAppError
 from streamapp.state.overlay import UnitEnded
 from streamapp.state.partition import Partition as StorePartition
@@ -154,12 +156,8 @@ class Inbox:
     def _admit(self, unit: Unit, rows: StoreUnit, version: int, delivery: Delivery) -> bool:
         record, value = delivery.record, delivery.value
         key = delivery.mark
-        if record.key is None and unit.task.routes[record.topic].partition_count != 1:
-            raise RecordError(
-                f"the record has no key, and {record.topic} has several partitions: a repeat without a key lies in any "
-                f"of them, where {self.agent} has no mark of it. Send it with a key.",
-                kind=NO_KEY_KIND,
-            )
+        if not record.key:
+            self._refuse_scattered(unit, record, delivery.app)
         if key is None:
             key = mark_key(self.agent, record.key, self._fields.id_of(value))
         content = delivery.content
@@ -176,6 +174,20 @@ class Inbox:
         else:
             unit.entries.append(entry)
         return True
+
+    def _refuse_scattered(self, unit: Unit, record: Record, app: Any) -> None:
+        """`RecordError` for a record without a key, or with an empty one that its partitioner puts anywhere."""
+        count = unit.task.routes[record.topic].partition_count
+        if count == 1:
+            return
+        partitioner = app.partitioners.get(record.topic, DEFAULT)
+        is_away = record.key is None and partitioner.partition_for(None, count, 0) != record.partition
+        if is_away or partitioner.scatters(record.key):
+            raise RecordError(
+                f"the record has {'no' if record.key is None else 'an empty'} key, and {record.topic} has several "
+                f"partitions: a repeat lies in any of them, where {self.agent} has no mark of it. Send it with a key.",
+                kind=NO_KEY_KIND,
+            )
 
     def _fresh(self, rows: StoreUnit, key: bytes, content: bytes, raw: bytes | None, appended_s: int) -> bytes | None:
         """Stage the mark of an event that is to run and return it packed; None for a duplicate. `raw`: its mark now."""

@@ -9,7 +9,7 @@ from faust.exceptions import DecodeError
 from streamapp.codec import Codec
 from streamapp.driver.streams.event import message_of
 from streamapp.engine.record import Record
-from streamapp.eos.partitioner import partition_of
+from streamapp.eos.partitioner import DEFAULT, Partitioner, partition_of
 from streamapp.errors import RecordError
 
 
@@ -24,14 +24,32 @@ class Reader:
 
 
 class RecordReader(Reader):
-    """Reads records of one type, which are checked, too; the topic has so many partitions."""
+    """Reads records of one type, which are checked, too; the topic has so many partitions, and senders of one kind."""
 
-    __slots__ = ("_allows_null", "_codec", "_decoder", "_has_time", "_key_of", "_partition_count")
+    __slots__ = (
+        "_allows_null",
+        "_codec",
+        "_decoder",
+        "_has_time",
+        "_is_default",
+        "_key_of",
+        "_partition_count",
+        "_partitioner",
+    )
 
-    def __init__(self, codec: Codec[Any], partition_count: int, allows_null: bool = False) -> None:
+    def __init__(
+        self,
+        codec: Codec[Any],
+        partition_count: int,
+        allows_null: bool = False,
+        partitioner: Partitioner = DEFAULT,
+    ) -> None:
         self._allows_null = allows_null
         self._codec = codec
         self._partition_count = partition_count
+        self._partitioner = partitioner
+        #: What every event takes is called without a look at which one it is.
+        self._is_default = partitioner is DEFAULT
         self._decoder = codec.decoder
         self._key_of = codec.key_text
         self._has_time = codec.has_time
@@ -55,12 +73,17 @@ class RecordReader(Reader):
             key = _text(raw_key)
         elif raw_key != key.encode():
             self._codec.check_key(value, raw_key)
-        if raw_key is not None and partition_of(raw_key, self._partition_count) != record.partition:
-            raise RecordError(
-                f"the key belongs to partition {partition_of(raw_key, self._partition_count)} of "
-                f"{self._partition_count}, not {record.partition}",
-                kind="WrongPartition",
-            )
+        if raw_key is not None:
+            if self._is_default:
+                partition = partition_of(raw_key, self._partition_count)
+            else:
+                partition = self._partitioner.partition_of(raw_key, self._partition_count)
+            if partition != record.partition and not self._partitioner.scatters(raw_key):
+                raise RecordError(
+                    f"the key belongs to partition {partition} of {self._partition_count} by {self._partitioner.name}, "
+                    f"not {record.partition}",
+                    kind="WrongPartition",
+                )
         if self._has_time and value is not None:
             self._codec.check_time(value, record.appended / 1000)
         return key, value

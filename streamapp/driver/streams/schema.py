@@ -9,6 +9,7 @@ import faust
 from streamapp import finite
 from streamapp.codec import Codec
 from streamapp.driver.streams.reader import RecordReader
+from streamapp.eos.partitioner import DEFAULT, Partitioner
 
 
 class RecordSchema(faust.Schema):
@@ -18,9 +19,9 @@ class RecordSchema(faust.Schema):
         super().__init__(key_type=str, key_serializer="raw", value_serializer="raw")
         self.codec = codec
 
-    def reader(self, partition_count: int) -> RecordReader:
+    def reader(self, partition_count: int, partitioner: Partitioner = DEFAULT) -> RecordReader:
         """For a topic of so many partitions; `RecordError` is what the contract calls a bad record."""
-        return RecordReader(self.codec, partition_count, self.allow_empty)
+        return RecordReader(self.codec, partition_count, self.allow_empty, partitioner)
 
     def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
         """For Faust's own use of a topic; the engine reads with `read()`."""

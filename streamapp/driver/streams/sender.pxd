@@ -3,7 +3,7 @@ cimport cython
 from streamapp.arming cimport Arming
 from streamapp.engine.unit cimport Unit, current_unit
 from streamapp.eos.filling cimport Filling
-from streamapp.eos.partitioner cimport partition_of
+from streamapp.eos.partitioner cimport Partitioner
 
 cdef Arming ARMED
 cdef int ROOM
@@ -13,6 +13,7 @@ cdef class Outlet:
     cdef public object engine
     cdef object _accepted, _app, _name, _schema, _encode, _known, _type
     cdef Filling _filling
+    cdef Partitioner _partitioner
     cdef dict _topics
     cdef int _count
     cdef long long _roomy

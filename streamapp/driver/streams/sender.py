@@ -14,7 +14,7 @@ from streamapp.driver.streams.schema import RecordSchema, dumped
 from streamapp.engine.unit import UnitMisuse, current_unit, required_unit
 from streamapp.eos.batches import ROOM
 from streamapp.eos.filling import Filling
-from streamapp.eos.partitioner import partition_of
+from streamapp.eos.partitioner import DEFAULT, Partitioner
 from streamapp.errors import RecordError
 
 
@@ -53,6 +53,7 @@ class Outlet:
         "_filling",
         "_known",
         "_name",
+        "_partitioner",
         "_roomy",
         "_schema",
         "_topics",
@@ -70,6 +71,7 @@ class Outlet:
         self._type: Any = schema.codec.record_type if isinstance(schema, RecordSchema) else None
         self._filling: Filling = engine.producer.filling
         self._topics = self._filling.topics
+        self._partitioner: Partitioner = self._filling.partitioners.get(name, DEFAULT)
         accepted = Accepted(app, name)
         #: What the app's own agents of the topic accept; None where none of them reads a type.
         self._accepted: Any = accepted if accepted.codecs else None
@@ -134,7 +136,7 @@ class Outlet:
             size += len(raw_value)
         if size > self._roomy:
             self._filling.check(self._name, raw_key, raw_value)
-        partition = partition_of(raw_key, self._count)
+        partition = self._partitioner.partition_of(raw_key, self._count)
         if self._accepted is not None:
             self._accepted.check(raw_key, raw_value, value, partition, self._count)
         unit.send((self._name, partition, raw_key, raw_value, (), None))

@@ -19,6 +19,7 @@ from streamapp.driver.streams.inbox import Inbox
 from streamapp.driver.streams.iteration import Iteration
 from streamapp.driver.streams.topic import Topic
 from streamapp.engine.unit import Unit, UnitMisuse, current_unit, event_at_hand, given_up, is_own_failure, set_current
+from streamapp.eos.partitioner import DEFAULT
 from streamapp.errors import ConfigurationError, is_the_events
 
 #: Turns of the event loop between two batches while a commit is in flight: it needs some twenty of them.
@@ -202,7 +203,15 @@ class Stream(FaustStream):
                 "group_by() and through() with isolated_partitions would run once for each partition and repeat "
                 "every event. Leave isolated_partitions out."
             )
-        return chain()
+        chained = chain()
+        for topic in getattr(chained.channel, "topics", ()):
+            declared = self.app.partitioners.get(topic, DEFAULT)
+            if declared.hashing != DEFAULT.hashing:
+                raise ConfigurationError(
+                    f"{topic} is declared with partitioner={declared.name!r}, but group_by() and through() move events "
+                    f"into it, which places them by {DEFAULT.name}. Give them a topic without one."
+                )
+        return chained
 
     def _enable_passive(self, channel: Any, *, declare: bool = False) -> None:
         self._source = Repartition(self)

@@ -171,6 +171,16 @@ class Topic(topics.Topic):
         """For Faust's own sends, outside of a worker."""
         return dumped(schema or self.schema, self.app, value, value_serializer, headers)
 
+    async def publish_message(self, fut: Any, wait: bool = False) -> Any:
+        """For Faust's own sends, too; its client knows Kafka's default partitioner alone."""
+        message = fut.message
+        partitioner = self.app.partitioners.get(self._topic_name_or_default(message.channel))
+        if partitioner is not None and message.partition is None and not partitioner.scatters(message.key):
+            client = (await self._get_producer())._ensure_producer()
+            count = len(await client.partitions_for(self._topic_name_or_default(message.channel)))
+            fut.message = message._replace(partition=partitioner.partition_for(message.key, count, 0))
+        return await super().publish_message(fut, wait)
+
     async def maybe_declare(self) -> None:
         """Nothing: the worker creates missing topics with their settings when it starts."""
 

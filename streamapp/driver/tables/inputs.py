@@ -24,19 +24,36 @@ class TableInputs(NamedTuple):
     topics: frozenset[str] | None
 
 
-def table_inputs(tables: Iterable[Any], agents: Iterable[Any]) -> list[TableInputs]:
-    """What the agents' functions say of each table; helper functions are not looked into."""
-    users: dict[int, set[str]] = {}
-    moved: set[int] = set()
+class Use(NamedTuple):
+    """What an agent's function names, by identity, and whether it moves its events to another topic first."""
+
+    agent: Any
+    named: frozenset[int]
+    moves: bool
+
+
+def uses(agents: Iterable[Any]) -> list[Use]:
+    """What the functions of the agents say; helper functions are not looked into."""
+    found = []
     for agent in agents:
         try:
             named = inspect.getclosurevars(inspect.unwrap(agent.fun))
         except (TypeError, ValueError):  # no function of Python, or one with a name that is not bound yet
             continue
-        for value in (*named.globals.values(), *named.nonlocals.values()):
-            users.setdefault(id(value), set()).update(agent.get_topic_names())
-            if _CHAINS & named.unbound:
-                moved.add(id(value))
+        values = frozenset(map(id, (*named.globals.values(), *named.nonlocals.values())))
+        found.append(Use(agent, values, not _CHAINS.isdisjoint(named.unbound)))
+    return found
+
+
+def table_inputs(tables: Iterable[Any], agents: Iterable[Any]) -> list[TableInputs]:
+    """What the agents' functions say of each table (`uses`)."""
+    users: dict[int, set[str]] = {}
+    moved: set[int] = set()
+    for agent, named, moves in uses(agents):
+        for value in named:
+            users.setdefault(value, set()).update(agent.get_topic_names())
+        if moves:
+            moved |= named
     return [
         TableInputs(
             table.name,
