@@ -89,7 +89,7 @@ def accept(
 
 
 def _environment(settings: Settings) -> Any:
-    from streamapp.client.kafka import KafkaEnvironment  # slow to import
+    from streamapp.client.environment import KafkaEnvironment  # slow to import
 
     return KafkaEnvironment(settings, None)
 

@@ -18,7 +18,7 @@ from faust.transport.drivers import aiokafka as faust_aiokafka
 from faust.types.tuples import TP
 from mode import Service
 
-from streamapp.client.kafka import KafkaEnvironment
+from streamapp.client.environment import KafkaEnvironment
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.assignment import Preparation

@@ -1,7 +1,7 @@
-"""What a worker finds around it: Kafka, a disk and a clock. The only seam between the driver and where it runs.
+"""What a worker finds around it: Kafka, a disk and a clock. The only seam between the engine and where it runs.
 
-`client/kafka.py` is the real one; `streamapp.testing` brings another, in memory and on virtual time, so that a test
-runs the same worker.
+`client/environment.py` is the real one. `streamapp.testing` brings another, in memory and on virtual time, so that a
+test runs the same worker.
 """
 
 from __future__ import annotations

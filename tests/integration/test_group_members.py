@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from streamapp.app import App
-from streamapp.client.kafka import ConsumerEnded
+from streamapp.client.member import ConsumerEnded
 
 pytestmark = pytest.mark.kafka
 KINDS = {"classic": "members of another kind", "consumer": "group.protocol=consumer (KIP-848)"}

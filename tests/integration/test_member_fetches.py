@@ -19,7 +19,7 @@ from yarl import URL
 
 from streamapp.client.cluster import KafkaCluster
 from streamapp.client.fetch_delay import pause_s
-from streamapp.client.kafka import KafkaMember
+from streamapp.client.member import KafkaMember
 from streamapp.driver.assignor import Assignor
 from streamapp.engine.record import Record
 from streamapp.settings import Settings

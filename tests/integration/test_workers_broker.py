@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from streamapp.client.kafka import KafkaEnvironment
+from streamapp.client.environment import KafkaEnvironment
 from streamapp.embedded import kafka as embedded
 from streamapp.embedded import ports
 from streamapp.embedded.kafka import Kafka

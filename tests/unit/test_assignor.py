@@ -13,7 +13,7 @@ from faust.assignor.partition_assignor import PartitionAssignor
 from yarl import URL
 
 from streamapp.client.cluster import KafkaCluster
-from streamapp.client.kafka import ConsumerEnded, KafkaMember
+from streamapp.client.member import ConsumerEnded, KafkaMember
 from streamapp.driver.assignor import Assignor, address_in
 from streamapp.settings import Settings
 

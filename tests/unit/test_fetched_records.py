@@ -19,7 +19,8 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from streamapp.client import kafka
+from streamapp.client import fetch as fetches
+from streamapp.client import member as members
 from streamapp.client.leader_epochs import Epochs
 from streamapp.engine.record import NO_TIMESTAMP, Record, records_of
 from tests.support.batch_bytes import CHECKED, checked
@@ -103,7 +104,7 @@ class Fetch:
         self.found = weakref.ref(records)
         self.result = FetchResult(TP, assignment=assignment, partition_records=records, backoff=0)
         if ours:
-            results = kafka._Results(on_unreadable=on_unreadable)
+            results = fetches.FetchResults(on_unreadable=on_unreadable)
             results[TP] = self.result
 
     def take(self, most: int | None) -> list[tuple[Any, ...]]:
@@ -203,7 +204,7 @@ class Around:
         self._meanwhile = meanwhile
         consumer = SimpleNamespace(_client=self, seek=lambda _, offset: self.sought.append(offset), getmany=self._none)
         self.cluster = SimpleNamespace(leader_for_partition=lambda _: 1)
-        self.member = object.__new__(kafka.KafkaMember)  # without a consumer that would connect
+        self.member = object.__new__(members.KafkaMember)  # without a consumer that would connect
         vars(self.member).update(_unreadable={TP: 2}, _warned=set(), _consumer=consumer, _epochs=Epochs("any"))
         vars(self.member).update(position=lambda _: self.position, assignment=lambda: {TP})
 

@@ -11,7 +11,8 @@ import pytest
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.structs import TopicPartition
 
-from streamapp.client import kafka
+from streamapp.client import environment as client
+from streamapp.client import fetch as fetches
 from streamapp.client.cluster import KafkaCluster
 from streamapp.client.fetch_delay import pause_s
 from streamapp.settings import Settings
@@ -51,7 +52,7 @@ def test_shortly_before_a_commit_is_due_there_is_no_pause(due_in_s: float, wante
 @pytest.mark.parametrize(("due_in_s", "wanted_s"), [(math.inf, 0.01), (0.004, 0.0)])
 async def test_a_member_of_the_real_environment_asks_how_soon_a_commit_is_due(due_in_s: float, wanted_s: float) -> None:
     settings = Settings(id="any", broker="127.0.0.1:1", commit_interval=0.1)
-    environment = kafka.KafkaEnvironment(settings, None)
+    environment = client.KafkaEnvironment(settings, None)
     environment._cluster = KafkaCluster(None)  # as if it were connected
     member = environment.member(lambda: due_in_s)
     try:
@@ -67,10 +68,10 @@ class Spaced:
         self.byte_count = byte_count
         self.arrived, self.pauses = list[bool](), list[float]()
         self.pausing = asyncio.Event()
-        self.results = kafka._Results(on_arrival=lambda: self.arrived.append(True))
+        self.results = fetches.FetchResults(on_arrival=lambda: self.arrived.append(True))
         fetcher = SimpleNamespace(_proc_fetch_request=self._bring, _notify=print, _wait_consume_future=None)
-        self.spaced = kafka._Spaced(fetcher, self.results, lambda size: 0.005 if 0 < size < PLENTY else 0.0)
-        patch.setattr(kafka.asyncio, "sleep", self._sleep)
+        self.spaced = fetches.PacedFetches(fetcher, self.results, lambda size: 0.005 if 0 < size < PLENTY else 0.0)
+        patch.setattr(fetches.asyncio, "sleep", self._sleep)
 
     async def _bring(self, assignment: Any, node: int, request: Any) -> bool:
         if self.byte_count:
@@ -121,7 +122,9 @@ class Routine:
         vars(fetcher).update(_pending_tasks=set(), _in_flight=set(), _records={}, _fetch_waiters=set())
         vars(fetcher).update(_wait_consume_future=None, _subscriptions=subscriptions)
         vars(fetcher).update(_get_actions_per_node=self._actions, _proc_fetch_request=self._answer)
-        vars(fetcher).update(_proc_fetch_request=kafka._Spaced(fetcher, kafka._Results(), lambda _: 0.0).fetch)
+        vars(fetcher).update(
+            _proc_fetch_request=fetches.PacedFetches(fetcher, fetches.FetchResults(), lambda _: 0.0).fetch
+        )
 
     def _actions(self, assignment: Any) -> Any:
         free = [] if 1 in self.fetcher._in_flight else [(1, REQUEST)]

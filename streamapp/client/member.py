@@ -1,11 +1,8 @@
-"""The real environment of a worker: Kafka by aiokafka's clients, a state directory, the machine's clock.
+"""A member of a group: aiokafka's consumer, which joins, is assigned partitions, and fetches them.
 
-The only module that reads private attributes of aiokafka's consumer: `_client` (for one fetch of our own),
-`_coordinator` (group_id, generation, member_id, request_rejoin), `_subscription` (a partition's position without
-waiting, and what is taken of an assignment) and `_fetcher`: how much it asks for (`_max_partition_fetch_bytes`), one
-fetch (`_proc_fetch_request`), what wakes its routine (`_notify`, `_wait_consume_future`), and what was fetched and not
-handed out yet (`_records` of `FetchResult._partition_records` and `_backoff`, and what a `PartitionRecords` is made
-of).
+It reads private attributes of aiokafka's consumer: `_client` (for one fetch of our own), `_coordinator` (group_id,
+generation, member_id, request_rejoin), `_subscription` (a partition's position without waiting, and what is taken of an
+assignment) and `_fetcher`: how much it asks for (`_max_partition_fetch_bytes`), and what `fetch.py` puts in its place.
 """
 
 from __future__ import annotations
@@ -13,32 +10,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import aiokafka
 import aiokafka.errors
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult, PartitionRecords
+from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
-from streamapp.client.cluster import LOST, KafkaCluster, connect, security_options
+from streamapp.client.cluster import KafkaCluster
+from streamapp.client.fetch import FetchResults, PacedFetches
 from streamapp.client.fetch_delay import pause_s
 from streamapp.client.leader_epochs import Epochs
 from streamapp.client.overheard import Overheard, settled_positions
 from streamapp.client.raw_batch import read_batch
-from streamapp.client.refusals import explained, may_not_read, not_created
-from streamapp.clock import SYSTEM_CLOCK, Clock
-from streamapp.engine.environment import Listener, WantedTopics
-from streamapp.engine.record import Batches, Chunk, Record, Unpacked
-from streamapp.engine.worker_state import State, opened_state
+from streamapp.client.refusals import explained
+from streamapp.engine.environment import Listener
+from streamapp.engine.record import Record
 from streamapp.eos.positions import PositionLost
 from streamapp.eos.protocol import Membership
-from streamapp.errors import ConfigurationError, StreamAppError, Unavailable
+from streamapp.errors import StreamAppError, Unavailable
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
 from streamapp.types import Partition
@@ -50,7 +43,6 @@ _METADATA_AGE_MS = 5000
 #: Longest pause between two heartbeats. A member hears of a rebalance by the answer to one, and nobody, a thawed zombie
 #: neither, has its partitions before all have heard.
 _HEARTBEAT_S = 0.75
-_CHANGELOG_WAIT_MS = 100
 #: Bytes a fetch asks of a partition for, and of all of them together: as much waits where their tasks are full.
 _PARTITION_BYTES = 2 << 20
 _FETCH_BYTES = 32 << 20
@@ -62,101 +54,6 @@ _ASK_MOST = 3
 
 class ConsumerEnded(StreamAppError):
     """The member or its fetches failed for good. The worker ends; nothing is lost."""
-
-
-class KafkaEnvironment:
-    """An `Environment`. `assignor` is aiokafka's partition assignor of the group."""
-
-    clock: Clock = SYSTEM_CLOCK
-
-    def __init__(self, settings: Settings, assignor: Any) -> None:
-        self._settings = settings
-        self._assignor = assignor
-        self._options = {"bootstrap_servers": settings.broker, **security_options(settings)}
-        self._cluster: KafkaCluster | None = None
-
-    def open_state(self) -> State:
-        return opened_state(self._settings)
-
-    async def connect(self) -> KafkaCluster:
-        self._cluster = await connect(self._settings.broker, security=security_options(self._settings))
-        return self._cluster
-
-    def member(self, due_in_s: Callable[[], float]) -> KafkaMember:
-        assert self._cluster is not None
-        return KafkaMember(self._settings, self._assignor, self._options, due_in_s, self._cluster)
-
-    async def changelogs(self, starts: Mapping[Partition, int]) -> KafkaFetches:
-        consumer = aiokafka.AIOKafkaConsumer(
-            group_id=None,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="none",
-            max_partition_fetch_bytes=4 << 20,
-            **self._options,
-        )
-        try:
-            with _as_unavailable():
-                await consumer.start()
-        except BaseException:
-            await consumer.stop()
-            raise
-        consumer._fetcher._records = _Results(consumer._fetcher._records)
-        consumer.assign([TopicPartition(*partition) for partition in starts])
-        for partition, offset in starts.items():
-            consumer.seek(TopicPartition(*partition), offset)
-        return KafkaFetches(consumer)
-
-    async def create_topics(self, wanted_of: WantedTopics) -> Iterable[str]:
-        admin = AIOKafkaAdminClient(**self._options)
-        try:
-            with _as_unavailable():
-                await admin.start()
-                existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-                cluster = await admin.describe_cluster()
-            # A broker that its controller has fenced answers, and names none that would take a request.
-            if not cluster["brokers"] or cluster["controller_id"] < 0:
-                raise Unavailable("it names no broker that is in service")
-            wanted = wanted_of(len(cluster["brokers"]), existing)
-            missing = [topic for name, topic in wanted.items() if name not in existing]
-            if missing:
-                with _as_unavailable():
-                    await _create(admin, missing)
-            return [topic.name for topic in missing]
-        finally:
-            await admin.close()
-
-
-@contextlib.contextmanager
-def _as_unavailable() -> Iterator[None]:
-    """A request of aiokafka's clients that got no answer, or no connection, is one to be made again."""
-    try:
-        yield
-    except LOST as exc:
-        raise Unavailable(str(exc) or type(exc).__name__) from exc
-
-
-#: Why a topic is not created now and may be soon; as many copies as there are brokers are too many while one is fenced.
-_NOT_YET = (
-    aiokafka.errors.NotControllerError,
-    aiokafka.errors.InvalidReplicationFactorError,
-    aiokafka.errors.RequestTimedOutError,
-)
-
-
-async def _create(admin: Any, missing: Collection[Any]) -> None:
-    answer = await admin.create_topics(
-        [
-            NewTopic(topic.name, topic.partitions, topic.replication_factor, topic_configs=dict(topic.config))
-            for topic in missing
-        ]
-    )
-    for name, code, *rest in answer.topic_errors:
-        error, reason = aiokafka.errors.for_code(code), f"{name}: {rest[0] if rest else ''}"
-        if error in _NOT_YET:
-            raise Unavailable(reason)
-        if error not in (aiokafka.errors.NoError, aiokafka.errors.TopicAlreadyExistsError):
-            raise ConfigurationError(not_created(reason, error))
 
 
 class KafkaMember:
@@ -193,7 +90,7 @@ class KafkaMember:
             metadata_max_age_ms=_METADATA_AGE_MS,
             **options,
         )
-        self._subscriptions = self._consumer._subscription = _Subscriptions()
+        self._subscriptions = self._consumer._subscription = Subscriptions()
         self._started = False
         #: Something was fetched, or is wanted again.
         self._arrived = asyncio.Event()
@@ -209,7 +106,7 @@ class KafkaMember:
         return Membership(coordinator.group_id, coordinator.generation, coordinator.member_id, self._instance)
 
     async def subscribe(self, topics: Collection[str], listener: Listener) -> None:
-        self._consumer.subscribe(list(topics), listener=_RebalanceListener(self, listener))
+        self._consumer.subscribe(list(topics), listener=RebalanceListener(self, listener))
         if not self._started:
             self._started = True
             try:
@@ -220,10 +117,10 @@ class KafkaMember:
                 self._started = False  # it has begun with nothing, and can be started again
                 raise Unavailable(str(exc)) from exc
             fetcher = self._consumer._fetcher
-            results = fetcher._records = _Results(fetcher._records, self._arrived.set, self._unreadable.__setitem__)
+            results = fetcher._records = FetchResults(fetcher._records, self._arrived.set, self._unreadable.__setitem__)
             fetcher._client = Overheard(fetcher._client, self._epochs.saw)
             fetcher._update_fetch_positions = settled_positions
-            fetcher._proc_fetch_request = _Spaced(fetcher, results, self._pause_s).fetch
+            fetcher._proc_fetch_request = PacedFetches(fetcher, results, self._pause_s).fetch
 
     def share_fetches(self, partition_count: int) -> None:
         """So many partitions are owned: what may be fetched at once is shared by them."""
@@ -372,125 +269,7 @@ class KafkaMember:
         await self._consumer.stop()
 
 
-class KafkaFetches:
-    """`ChangelogFetches` by a consumer without a group."""
-
-    def __init__(self, consumer: aiokafka.AIOKafkaConsumer) -> None:
-        self._consumer = consumer
-
-    async def fetch(self, record_limit: int) -> Mapping[Any, list[Record]]:
-        try:
-            fetched: Mapping[Any, list[Record]] = await self._consumer.getmany(
-                timeout_ms=_CHANGELOG_WAIT_MS, max_records=record_limit
-            )
-        except aiokafka.errors.TopicAuthorizationFailedError as exc:
-            raise ConfigurationError(may_not_read(exc)) from exc
-        return fetched
-
-    async def position(self, partition: Partition) -> int:
-        position: int = await self._consumer.position(TopicPartition(*partition))
-        return position
-
-    async def close(self) -> None:
-        await self._consumer.stop()
-
-
-class _Results(OrderedDict[Any, Any]):
-    """What aiokafka's fetcher has fetched and not handed out yet; what it hands out are `Record`s.
-
-    `on_arrival` hears of each answer, `on_unreadable` of a partition and offset where it cannot be unpacked. Where one
-    partition's is not handed out for a while, the others are fetched on: aiokafka would wait a tenth of a second for it
-    first.
-    """
-
-    def __init__(
-        self,
-        found: Iterable[Any] = (),
-        on_arrival: Callable[[], None] = lambda: None,
-        on_unreadable: Callable[[Any, int], None] | None = None,
-    ) -> None:
-        super().__init__()
-        #: Bytes of each partition's last answer, until somebody asks.
-        self._byte_counts: dict[Any, int] = {}
-        self._on_arrival = on_arrival
-        self._on_unreadable = on_unreadable
-        self.update(found)
-
-    def __setitem__(self, tp: Any, result: Any) -> None:
-        if type(result) is FetchResult:
-            self._byte_counts[tp] = result._partition_records._records.size_in_bytes()
-            on_unreadable = partial(self._on_unreadable, tp) if self._on_unreadable is not None else None
-            result._partition_records = Unpacked(_Chunks(result._partition_records), on_unreadable)
-            result._backoff = 0.0
-        super().__setitem__(tp, result)
-        self._on_arrival()
-
-    def byte_count(self, request: Any) -> int:
-        """Bytes of the answer to a fetch that has just ended."""
-        asked = (TopicPartition(topic, number) for topic, partitions in request.topics for number, *_ in partitions)
-        return sum(self._byte_counts.pop(tp, 0) for tp in asked)
-
-
-class _Spaced:
-    """aiokafka's fetches of one broker, each over only when the next may be sent; what it brought is there before.
-
-    That it is over its routine notices in any case: where something else had woken it in the same turn of the loop, it
-    found the broker still busy, and slept for a fifth of a second beside records that waited.
-    """
-
-    def __init__(self, fetcher: Any, results: _Results, pause_s: Callable[[int], float]) -> None:
-        self._fetcher = fetcher
-        self._fetch: Callable[..., Awaitable[bool]] = fetcher._proc_fetch_request
-        self._results = results
-        self._pause_s = pause_s
-
-    async def fetch(self, assignment: Any, node: int, request: Any) -> bool:
-        """In place of `Fetcher._proc_fetch_request`; whether something came."""
-        try:
-            has_come = await self._fetch(assignment, node, request)
-            pause = self._pause_s(self._results.byte_count(request))
-            if pause:
-                await asyncio.sleep(pause)
-        except asyncio.CancelledError:  # the assignment is gone, or the consumer is closed; aiokafka's says so, too
-            return False
-        finally:
-            asyncio.get_running_loop().call_soon(self._look_again)
-        return has_come
-
-    def _look_again(self) -> None:
-        self._fetcher._notify(self._fetcher._wait_consume_future)
-
-
-class _Chunks(PartitionRecords):
-    """aiokafka's reading of one answered fetch, a chunk a step instead of a record.
-
-    What is aborted, a control batch or corrupt, and which offset is next, is decided there. An iterator that is begun
-    refers to this, and neither this nor `found` to one: such a ring would keep the bytes of every fetch until Python's
-    collector comes by.
-    """
-
-    def __init__(self, found: PartitionRecords) -> None:
-        super().__init__(
-            found._tp,
-            Batches(found._tp.topic, found._tp.partition, found._records, found.next_fetch_offset),
-            found._aborted_transactions,
-            found.next_fetch_offset,
-            None,
-            None,
-            found._check_crcs,
-            found._isolation_level,
-        )
-        self._records_iterator = found._records_iterator = None
-
-    def __iter__(self) -> Iterator[Chunk]:
-        chunks: Iterator[Chunk] = self._unpack_records()
-        return chunks
-
-    def _consumer_record(self, tp: Any, record: Any) -> Any:
-        return record
-
-
-class _Subscriptions(SubscriptionState):
+class Subscriptions(SubscriptionState):
     """aiokafka's, which fails an assertion, and with it the whole membership, for a topic that is not subscribed."""
 
     def __init__(self) -> None:
@@ -504,7 +283,9 @@ class _Subscriptions(SubscriptionState):
         super().assign_from_subscribed({tp for tp in self.given if tp.topic in self.topics})
 
 
-class _RebalanceListener(aiokafka.ConsumerRebalanceListener):
+class RebalanceListener(aiokafka.ConsumerRebalanceListener):
+    """What aiokafka tells of a rebalance, for the group's consumer of the engine."""
+
     def __init__(self, member: KafkaMember, listener: Listener) -> None:
         self._member = member
         self._listener = listener
