@@ -240,6 +240,32 @@ def test_the_pages_of_marks_are_asked_for_at_each_partitioner_of_the_inbox(start
         assert views.partitions_of("inbox", key, COUNT) == sorted(wanted)
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_windows_and_their_views_go_by_it_and_the_kit_moves_every_watermark(start: Start, name: str) -> None:
+    bench = start(
+        """
+    hours = app.Table("hours").tumbling(3600, grace=10, topic="orders").aggregate(count=Count())
+
+    @app.agent(app.topic("orders", value_type=Order, partitioner=NAME))
+    async def count(stream):
+        async for order in stream:
+            hours.add(order.buyer, order)
+    """,
+        NAME=name,
+    )
+    for key in KEYS:
+        bench.feed("orders", {"buyer": key or "empty"})
+    views = views_of(bench)
+    for key in KEYS[1:]:
+        (number,) = views.partitions_of("hours", key.encode(), COUNT)
+        assert number == PARTITIONERS[name].partition_of(key.encode(), COUNT)
+        found = views.find("hours", number, f"{key}|2026-01-01T00:00:00Z".encode(), None, is_stored=False)[0]
+        assert (found["count"], found["final"]) == (1, False)
+    bench.advance_event_time("orders", "2026-01-01T03:00:00Z", like={"buyer": "nobody"})
+    assert not bench.dead_letters("orders")
+    assert not bench.table("hours").keys() & set(KEYS)  # they are closed in each partition
+
+
 # --- refusals
 
 
