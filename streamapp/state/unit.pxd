@@ -1,11 +1,9 @@
 cimport cython
 
-from streamapp.state.partition cimport Partition
-
 
 cdef class Unit:
-    cdef Partition _partition
-    cdef object _read, _ended
+    cdef object _partition, _read, _ended
+    cdef long long _bytes_max
     cdef dict _overlay, _staged
 
     cpdef get(self, key)

@@ -9,17 +9,28 @@ may still take back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from streamapp.errors import RecordError
 from streamapp.state.keys import key_range
-from streamapp.state.overlay import MISSING, Overlay, UnitEnded, in_range, merged
-
-if TYPE_CHECKING:
-    from streamapp.state.partition import Partition
+from streamapp.state.overlay import MISSING, Change, Order, Overlay, UnitEnded, in_range, merged
 
 _MERGED = "this unit was merged: begin another one"
 _DROPPED = "this unit was dropped: begin another one"
+
+
+class Layers(Protocol):
+    """The partition of a table, as a unit sees it: what lies below the unit's own writes."""
+
+    name: str
+    overlay: Overlay
+    bytes_max: int
+
+    def layers(self, start: bytes, stop: bytes | None) -> list[Iterator[Change]]:
+        """What is below the overlay, newest first."""
+
+    def ordered(self, overlay: Overlay) -> Order:
+        """The order of the overlay's keys."""
 
 
 class Unit:
@@ -28,12 +39,13 @@ class Unit:
     Every use after either raises `UnitEnded`, so an agent of an older attempt cannot write into a newer one.
     """
 
-    __slots__ = ("_ended", "_overlay", "_partition", "_read", "_staged")
+    __slots__ = ("_bytes_max", "_ended", "_overlay", "_partition", "_read", "_staged")
 
-    def __init__(self, partition: Partition, overlay: Overlay, read: Callable[[bytes], bytes | None]) -> None:
+    def __init__(self, partition: Layers, overlay: Overlay, read: Callable[[bytes], bytes | None]) -> None:
         self._partition = partition
         self._overlay = overlay
         self._read = read
+        self._bytes_max = partition.bytes_max
         self._staged: Overlay = {}
         #: Why it is over; None while it is open.
         self._ended: str | None = None
@@ -65,7 +77,7 @@ class Unit:
         """Write a row. `RecordError` for one that its changelog would not take."""
         if self._ended is not None:
             raise UnitEnded(self._ended)
-        if len(key) + len(value) > self._partition.bytes_max:
+        if len(key) + len(value) > self._bytes_max:
             raise self._too_large(key, value)
         self._staged[key] = value
 
@@ -73,14 +85,14 @@ class Unit:
         """Remove `key`; a key that is not there is removed all the same, with a tombstone in the changelog."""
         if self._ended is not None:
             raise UnitEnded(self._ended)
-        if len(key) > self._partition.bytes_max:
+        if len(key) > self._bytes_max:
             raise self._too_large(key, b"")
         self._staged[key] = None
 
     def _too_large(self, key: bytes, value: bytes) -> RecordError:
         return RecordError(
             f"A row of {self._partition.name} would have {len(key):,} bytes of key and {len(value):,} of value; its "
-            f"changelog takes {self._partition.bytes_max:,} together. Nothing of the event was done. Keep less in a "
+            f"changelog takes {self._bytes_max:,} together. Nothing of the event was done. Keep less in a "
             "row, or raise the changelog's max.message.bytes.",
             kind="RecordTooLarge",
         )

@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from streamapp.testing.agent_bench import AgentBench
-    from streamapp.testing.bench import Bench
+    from streamapp.testing.bench import AgentBench, Bench
     from streamapp.testing.crashes import CrashReport, Scenario
 
 _MARKER = "streamapp"

@@ -24,8 +24,9 @@ from streamapp.app import App
 from streamapp.codec import Codec
 from streamapp.delivery import after_commit
 from streamapp.delivery.inbox import Fields
-from streamapp.driver.streams.reader import FaustReader, RecordReader
+from streamapp.driver.streams.faust_reader import FaustReader
 from streamapp.driver.streams.schema import dumped
+from streamapp.engine.reader import RecordReader
 from streamapp.engine.record import Record
 from streamapp.errors import RecordError
 from streamapp.settings import load

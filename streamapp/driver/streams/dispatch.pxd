@@ -3,7 +3,7 @@ cimport cython
 from streamapp.driver.streams.delivery cimport Delivery, unread
 from streamapp.driver.streams.inbox cimport Inbox
 from streamapp.driver.streams.mailbox cimport Mailbox
-from streamapp.driver.streams.reader cimport Reader
+from streamapp.engine.reader cimport Reader
 from streamapp.engine.record cimport Record
 from streamapp.engine.task cimport Task
 from streamapp.engine.unit cimport Unit

@@ -7,10 +7,11 @@ from typing import Any
 from faust.types.tuples import TP
 
 from streamapp.driver.streams.delivery import Delivery, unread
+from streamapp.driver.streams.faust_reader import FaustReader
 from streamapp.driver.streams.inbox import Inbox
 from streamapp.driver.streams.mailbox import Mailbox
-from streamapp.driver.streams.reader import FaustReader, Reader
 from streamapp.driver.streams.schema import RecordSchema
+from streamapp.engine.reader import Reader
 from streamapp.engine.record import Record
 from streamapp.engine.task import Task
 from streamapp.engine.unit import Unit

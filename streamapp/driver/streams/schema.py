@@ -8,7 +8,7 @@ import faust
 
 from streamapp import finite
 from streamapp.codec import Codec
-from streamapp.driver.streams.reader import RecordReader
+from streamapp.engine.reader import RecordReader
 from streamapp.eos.partitioner import DEFAULT, Partitioner
 
 

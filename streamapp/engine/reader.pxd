@@ -9,10 +9,6 @@ cdef class Reader:
     cpdef tuple read(self, Record record)
 
 
-cdef class FaustReader(Reader):
-    cdef object _app, _schema
-
-
 cdef class RecordReader(Reader):
     cdef object _codec, _key_of
     cdef Decoder _decoder
