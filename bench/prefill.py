@@ -13,7 +13,7 @@ from confluent_kafka.admin import NewTopic
 from bench import job
 from bench.place import Place
 from bench.rounds import OnProgress
-from streamapp.delivery.inbox import Status, mark_key, packed_mark
+from streamapp.delivery.inbox import InboxStatus, mark_key, packed_mark
 from streamapp.eos.partitioner import murmur2
 from streamapp.settings import Settings
 from streamapp.topics import inbox_changelog_spec
@@ -38,7 +38,7 @@ def fill(place: Place, group: str, ids: int, partitions: int, on_progress: OnPro
         account, partition = accounts[number % _ACCOUNTS]
         # Content that differs from id to id, so that nothing compresses better than a real one.
         content = number.to_bytes(8, "big") * 2
-        mark = packed_mark(Status.PROCESSED, 1, now_s, content)
+        mark = packed_mark(InboxStatus.PROCESSED, 1, now_s, content)
         key = mark_key(_AGENT, account, (f"p{number:09d}",))
         while True:
             try:

@@ -1,15 +1,15 @@
 """Crash points by name: where a fault campaign makes this process die, freeze, fail or wait.
 
-    failpoint("K9")        in the engine, at the exact spot; without a plan it does nothing, in about 50 ns
+    failpoint("commit.before_end")   at the exact spot in the code; without a plan it does nothing, in about 50 ns
 
 A plan comes from the environment, and only a test harness sets it:
 
     FAULT_PLAN_ALLOWED=1   without it the other two mean nothing, so that no variable alone can harm a real worker
-    FAULT_PLAN             [{"point": "K9", "nth": 2, "action": "kill"}]
+    FAULT_PLAN             [{"point": "commit.before_end", "nth": 2, "action": "kill"}]
     FAULT_PLAN_HITS        a file the harness owns; each fault is written to it before it acts, which proves that
                            the point was reached
 
-The points (K0 to K22), what reaches each, and what came of a crash there: `docs/crash-report.md`.
+The points are listed in `testing/crash_points.py`; what came of a crash at each is in `docs/crash-report.md`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return hit >= self.nth and (self.times == 0 or hit < self.nth + self.times)
 
 
-class Plan:
+class FailpointPlan:
     """Faults by point, and how often each point was reached. `signal_self` sends this process a signal."""
 
     def __init__(
@@ -73,7 +73,7 @@ class Plan:
         self._signal_self = signal_self
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Plan | None:
+    def of(cls, environment: Mapping[str, str]) -> FailpointPlan | None:
         """The plan of an environment; None where there is none or it is not allowed."""
         if environment.get("FAULT_PLAN_ALLOWED") != "1" or not environment.get("FAULT_PLAN"):
             return None
@@ -154,7 +154,7 @@ class Points(Protocol):
         """Whether anything may happen at this point."""
 
 
-_plan: Points | None = Plan.of(os.environ)
+_plan: Points | None = FailpointPlan.of(os.environ)
 
 # For a place where even the call of a failpoint would be too much, or is a coroutine's.
 ARMED.on = _plan is not None

@@ -42,7 +42,7 @@ MODULES = (
     "streamapp.driver.streams.topic",
     "streamapp.engine.unit",
     "streamapp.eos.batches",
-    "streamapp.eos.filling",
+    "streamapp.eos.record_accumulator",
     "streamapp.eos.partitioner",
     "streamapp.state.partition",
     "streamapp.state.rocks",

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from streamapp.cli import output
 from streamapp.embedded import jars, kafka, ports, postgres, servers
-from streamapp.embedded.servers import Servers, Status
+from streamapp.embedded.servers import EmbeddedStatus, Servers
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", metavar="DIR", help="Where data, logs and the record of what runs are kept.")
@@ -179,7 +179,7 @@ def status(data_dir: DataDir = servers.DATA_DIR, json: output.JsonOption = False
         raise typer.Exit(output.FAILED)
 
 
-def _print(found: Status, json: bool) -> None:
+def _print(found: EmbeddedStatus, json: bool) -> None:
     if json:
         return output.emit_json(msgspec.to_builtins(found))
     if found.state == "stopped":

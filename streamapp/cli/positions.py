@@ -98,5 +98,5 @@ def _name(partition: Partition) -> str:
     return f"{partition.topic}:{partition.number}"
 
 
-def _as_object(row: ops.Row) -> dict[str, Any]:
+def _as_object(row: ops.PositionRow) -> dict[str, Any]:
     return {**row._asdict(), "partition": _name(row.partition)}

@@ -12,7 +12,7 @@ from streamapp.cli import output
 from streamapp.errors import ConfigurationError
 from streamapp.ops import schemas
 from streamapp.ops.compatibility import Problem, Schema
-from streamapp.ops.schemas import Finding, State
+from streamapp.ops.schemas import SchemaFinding, SchemaState
 
 RecordsOption = Annotated[
     str, typer.Option("--records", metavar="MODULE", help="Where the records are; a module of your own works too.")
@@ -106,13 +106,13 @@ def _now(module: str) -> dict[str, Schema]:
     return {name: schemas.schema_of(record) for name, record in schemas.records(module).items()}
 
 
-def _broken(found: list[Finding]) -> bool:
+def _broken(found: list[SchemaFinding]) -> bool:
     return any(finding.breaks for finding in found)
 
 
-def _print(found: list[Finding]) -> None:
+def _print(found: list[SchemaFinding]) -> None:
     for finding in found:
-        colour = {State.BROKEN: "bold red", State.SAME: "dim"}.get(finding.state, "green")
+        colour = {SchemaState.BROKEN: "bold red", SchemaState.SAME: "dim"}.get(finding.state, "green")
         output.out.print(f"{finding.state.value:<8}", style=colour, end=" ")
         output.out.print(finding.name, markup=False)
         for problem in finding.breaks:
@@ -129,7 +129,7 @@ def _print_problem(problem: Problem) -> None:
     output.out.print(f"           {problem.fix}", markup=False)
 
 
-def _row(finding: Finding) -> dict[str, Any]:
+def _row(finding: SchemaFinding) -> dict[str, Any]:
     return {
         "record": finding.name,
         "state": finding.state.value,

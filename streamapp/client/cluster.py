@@ -50,7 +50,7 @@ from streamapp.eos.protocol import (
     TxnOffsetCommit,
     TxnOffsetCommitAnswer,
 )
-from streamapp.eos.remedies import REMEDIES, Remedy
+from streamapp.eos.remedies import REMEDIES, ErrorRemedy
 from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.failpoints import failpoint
 from streamapp.settings import Settings
@@ -240,7 +240,7 @@ class KafkaCluster:
                 self._leaders.pop(partition, None)
             raise
         for partition, produced in answer.items():
-            if REMEDIES.get(produced.error) is Remedy.REROUTE:
+            if REMEDIES.get(produced.error) is ErrorRemedy.REROUTE:
                 self._leaders.pop(partition, None)
         return answer
 
@@ -380,7 +380,7 @@ class KafkaCluster:
             await self._client.force_metadata_update()
 
     def _learn(self, codes: Iterable[int]) -> None:
-        if any(REMEDIES.get(code) is Remedy.REROUTE for code in codes):
+        if any(REMEDIES.get(code) is ErrorRemedy.REROUTE for code in codes):
             self._coordinators.clear()
 
     def _forget_node(self, node: int) -> None:

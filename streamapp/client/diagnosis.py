@@ -27,7 +27,7 @@ _QUESTION = struct.pack(
 _ANSWER_BYTES_MAX = 4096
 
 
-class Found(NamedTuple):
+class Diagnosis(NamedTuple):
     """How a broker wants to be spoken to."""
 
     protocol: str
@@ -35,17 +35,17 @@ class Found(NamedTuple):
     mechanisms: Sequence[str] = ()
 
 
-async def found_at(host: str, port: int) -> Found | None:
+async def found_at(host: str, port: int) -> Diagnosis | None:
     """What the broker at this address wants; None: nobody answers, or nobody who is known."""
     for protocol, context in (("PLAINTEXT", None), ("SSL", _trusting())):
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, struct.error, ValueError):
             async with asyncio.timeout(_TIMEOUT_S):
                 mechanisms = _mechanisms(await _answer(host, port, context))
-            return Found(protocol if mechanisms is None else f"SASL_{protocol}", mechanisms or ())
+            return Diagnosis(protocol if mechanisms is None else f"SASL_{protocol}", mechanisms or ())
     return None
 
 
-def mismatch(address: str, found: Found | None, protocol: str, mechanism: str | None) -> str | None:
+def mismatch(address: str, found: Diagnosis | None, protocol: str, mechanism: str | None) -> str | None:
     """What to set, where the broker at an address wants something else than what is set; None where it does not."""
     if found is None:
         return None

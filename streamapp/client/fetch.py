@@ -21,7 +21,7 @@ from typing import Any
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.structs import TopicPartition
 
-from streamapp.engine.record import Batches, Chunk, Unpacked
+from streamapp.engine.record import Chunk, FetchedBatches, Unpacked
 
 
 class FetchResults(OrderedDict[Any, Any]):
@@ -101,7 +101,7 @@ class RecordChunks(PartitionRecords):
     def __init__(self, found: PartitionRecords) -> None:
         super().__init__(
             found._tp,
-            Batches(found._tp.topic, found._tp.partition, found._records, found.next_fetch_offset),
+            FetchedBatches(found._tp.topic, found._tp.partition, found._records, found.next_fetch_offset),
             found._aborted_transactions,
             found.next_fetch_offset,
             None,

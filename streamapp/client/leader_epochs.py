@@ -13,7 +13,7 @@ from streamapp.eos.protocol import Code
 from streamapp.types import Partition
 
 
-class Epochs:
+class LeaderEpochs:
     """See the module. One member's."""
 
     def __init__(self, group: str) -> None:

@@ -23,7 +23,7 @@ from aiokafka.structs import TopicPartition
 from streamapp.client.cluster import KafkaCluster
 from streamapp.client.fetch import FetchResults, PacedFetches
 from streamapp.client.fetch_delay import pause_s
-from streamapp.client.leader_epochs import Epochs
+from streamapp.client.leader_epochs import LeaderEpochs
 from streamapp.client.overheard import Overheard, settled_positions
 from streamapp.client.raw_batch import read_batch
 from streamapp.client.refusals import explained
@@ -68,7 +68,7 @@ class KafkaMember:
         cluster: KafkaCluster,
     ) -> None:
         self._cluster = cluster
-        self._epochs = Epochs(settings.id)
+        self._epochs = LeaderEpochs(settings.id)
         self._group, self._instance = settings.id, settings.instance
         #: How long to wait behind an answer of so many bytes.
         self._pause_s = lambda byte_count: pause_s(settings.commit_interval, byte_count, due_in_s())

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from streamapp.eos.protocol import NO_IDENTITY, Identity
+from streamapp.eos.protocol import NO_IDENTITY, ProducerIdentity
 from streamapp.types import Headers
 
 
@@ -31,7 +31,11 @@ Content = tuple[bytes | None, bytes | None, int, Headers]
 
 
 def pack(
-    contents: Iterable[Content], *, identity: Identity = NO_IDENTITY, sequence: int = -1, transactional: bool = False
+    contents: Iterable[Content],
+    *,
+    identity: ProducerIdentity = NO_IDENTITY,
+    sequence: int = -1,
+    transactional: bool = False,
 ) -> bytes:
     """One batch of these records. Without an identity it is a plain one, as any producer outside a transaction sends.
 

@@ -36,7 +36,6 @@ from streamapp.eos.protocol import (
     EpochEnd,
     EpochEnds,
     Features,
-    Identity,
     InitProducerId,
     InitProducerIdAnswer,
     OffsetFetch,
@@ -44,6 +43,7 @@ from streamapp.eos.protocol import (
     Produce,
     ProduceAnswer,
     Produced,
+    ProducerIdentity,
     TxnOffsetCommit,
     TxnOffsetCommitAnswer,
 )
@@ -108,7 +108,7 @@ class InitProducerIdRequest(Request[InitProducerIdRequest_v5]):
 
 
 def init_producer_id_answer(response: Any) -> InitProducerIdAnswer:
-    return InitProducerIdAnswer(response.error_code, Identity(response.producer_id, response.producer_epoch))
+    return InitProducerIdAnswer(response.error_code, ProducerIdentity(response.producer_id, response.producer_epoch))
 
 
 class ProduceResponse_v12(Response):  # noqa: N801
@@ -265,7 +265,7 @@ class EndTxnRequest(Request[EndTxnRequest_v5]):
 
 
 def end_txn_answer(response: Any) -> EndTxnAnswer:
-    return EndTxnAnswer(response.error_code, Identity(response.producer_id, response.producer_epoch))
+    return EndTxnAnswer(response.error_code, ProducerIdentity(response.producer_id, response.producer_epoch))
 
 
 class OffsetFetchResponse_v7(Response):  # noqa: N801

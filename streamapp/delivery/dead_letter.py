@@ -5,14 +5,14 @@ The header names follow spring-kafka's dead-letter headers, which operators' too
 
 from __future__ import annotations
 
-from streamapp.delivery.aside import Aside, Source, set_aside
+from streamapp.delivery.side_output import SideOutput, Source, set_aside
 from streamapp.errors import kind_of, text_of
 
 SUFFIX = "-dlt"
 MESSAGE_BYTES_MAX = 1024
 
 
-def dead_letter(source: Source, error: BaseException, *, group: str, attempts: int, size_max: int) -> Aside:
+def dead_letter(source: Source, error: BaseException, *, group: str, attempts: int, size_max: int) -> SideOutput:
     """The dead letter of `source`; where it is larger than `size_max` bytes, position and hash instead of the value.
 
     Never raises: `error` may be anything that somebody's code has raised.

@@ -41,7 +41,7 @@ _LAYOUT = struct.Struct(f">BBI{_CONTENT_BYTES}s")
 _pack = _LAYOUT.pack
 
 
-class Verdict(Enum):
+class InboxVerdict(Enum):
     """What is to be done with an event."""
 
     FRESH = "fresh"
@@ -49,7 +49,7 @@ class Verdict(Enum):
     CONFLICT = "conflict"
 
 
-class Status(IntEnum):
+class InboxStatus(IntEnum):
     """How the event ended. FAILED is not "seen": its dead letter may be sent again."""
 
     PROCESSED = 1
@@ -59,7 +59,7 @@ class Status(IntEnum):
 class Mark(NamedTuple):
     """The outcome of one event for one agent: 22 bytes in the store and in the changelog."""
 
-    status: Status
+    status: InboxStatus
     #: How often the event has run, this time included; 255 stands for every larger number.
     attempts: int
     #: Append time of the event's record, seconds since the epoch.
@@ -76,27 +76,27 @@ class Mark(NamedTuple):
             status, attempts, appended_s, content = _LAYOUT.unpack(raw)
         except struct.error as exc:
             raise ValueError(f"{raw[:40]!r} is no mark of an inbox: {exc}") from None
-        return cls(Status(status), attempts, appended_s, content)
+        return cls(InboxStatus(status), attempts, appended_s, content)
 
 
-def packed_mark(status: Status, attempts: int, appended_s: int, content: bytes) -> bytes:
+def packed_mark(status: InboxStatus, attempts: int, appended_s: int, content: bytes) -> bytes:
     """A mark as it is stored, without the tuple: the hot path."""
     return _pack(status, attempts if attempts < _ATTEMPTS_MAX else _ATTEMPTS_MAX, appended_s, content)
 
 
-def judge(mark: Mark | None, content: bytes, appended_s: int, retention_s: float) -> Verdict:
+def judge(mark: Mark | None, content: bytes, appended_s: int, retention_s: float) -> InboxVerdict:
     """What to do with an event of this content, appended then, given the mark of its id (None: there is none).
 
     The record of a FAILED mark may come again mended: it had no effect, so its content is not held against it.
     """
-    if mark is None or mark.status is Status.FAILED or appended_s - mark.appended_s > retention_s:
-        return Verdict.FRESH
-    return Verdict.DUPLICATE if mark.content == content else Verdict.CONFLICT
+    if mark is None or mark.status is InboxStatus.FAILED or appended_s - mark.appended_s > retention_s:
+        return InboxVerdict.FRESH
+    return InboxVerdict.DUPLICATE if mark.content == content else InboxVerdict.CONFLICT
 
 
 def attempts_of(mark: Mark | None) -> int:
     """How often an event will have run when it runs now."""
-    return mark.attempts + 1 if mark is not None and mark.status is Status.FAILED else 1
+    return mark.attempts + 1 if mark is not None and mark.status is InboxStatus.FAILED else 1
 
 
 #: A copy is made faster than the first one.

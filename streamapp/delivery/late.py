@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from streamapp.clock import format_rfc3339
-from streamapp.delivery.aside import Aside, Source, set_aside
+from streamapp.delivery.side_output import SideOutput, Source, set_aside
 
 SUFFIX = "-late"
 #: Windows that the header lists; of more it says how many there are.
@@ -17,7 +17,7 @@ LISTED_MAX = 100
 
 def late_record(
     source: Source, table: str, windows: Iterable[tuple[int, int]], watermark: int, *, size_max: int
-) -> Aside:
+) -> SideOutput:
     """`source` with the closed `windows` (milliseconds, `[start, end)`) of `table`, and the watermark they met."""
     listed = [f"{format_rfc3339(start / 1000)}/{format_rfc3339(end / 1000)}" for start, end in windows]
     shown = ",".join(listed[:LISTED_MAX])

@@ -12,7 +12,7 @@ from streamapp.delivery import dead_letter, late
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver import stamps
-from streamapp.driver.streams.dispatch import TopicRoute
+from streamapp.driver.streams.dispatch import TopicDispatcher
 from streamapp.driver.tables.after_commit import run_intent
 from streamapp.driver.tables.inbox import InboxTable
 from streamapp.engine.after_commit import AfterCommit
@@ -27,12 +27,11 @@ from streamapp.eos.cluster import Cluster
 from streamapp.eos.protocol import TopicDescription
 from streamapp.errors import ConfigurationError, RecordError
 from streamapp.failpoints import failpoint
-from streamapp.state import Identity
-from streamapp.state import Partition as StorePartition
+from streamapp.state import StoreIdentity, TablePartition
 from streamapp.types import Partition
 
 
-class Preparation:
+class Assignment:
     """Makes the tasks of each assignment of one worker, one assignment at a time. Stores that stay ours stay open."""
 
     def __init__(self, app: Any, engine: Engine, cluster: Cluster, state: State, environment: Environment) -> None:
@@ -44,7 +43,7 @@ class Preparation:
         self._cluster = cluster
         self._state = state
         self._environment = environment
-        self._stores: dict[Partition, StorePartition] = {}
+        self._stores: dict[Partition, TablePartition] = {}
 
     async def prepare(self, partitions: Collection[Partition]) -> list[Task]:
         """The tasks of these partitions: their tables restored, their offsets where to read on.
@@ -66,10 +65,10 @@ class Preparation:
         assert engine.positions is not None
         engine.positions.inputs = inputs
         await self._refuse_senders_stamps({*self.subscribed, *consumed})
-        failpoint("K15a")
+        failpoint("assign.before_offsets")
         counts = {topic: (await producer.ensure(topic)).partition_count for topic in sorted(consumed)}
         offsets = await self._starting_offsets(partitions, counts)
-        failpoint("K15b")
+        failpoint("assign.before_restore")
         tasks: dict[tuple[int, int], Task] = {}
         for partition in sorted(partitions):
             count = counts[partition.topic]
@@ -77,7 +76,7 @@ class Preparation:
             if task is None:
                 task = tasks[count, partition.number] = Task(partition.number, engine.gate, engine, {})
             channels = app.topics.channels(*partition)
-            task.routes[partition.topic] = TopicRoute(app, partition.topic, count, channels)
+            task.routes[partition.topic] = TopicDispatcher(app, partition.topic, count, channels)
             task.read_from(partition, offsets[partition])
         await self._restore(tasks)
         return list(tasks.values())
@@ -159,14 +158,14 @@ class Preparation:
         if engine.after_commit is None and INTENTS in app.tables:
             engine.use_after_commit(self._new_after_commit(engine))
         retentions_s = {name: math.ceil(t.retention_s) for name, t in app.tables.items() if isinstance(t, InboxTable)}
-        wanted: dict[Partition, Identity] = {}
+        wanted: dict[Partition, StoreIdentity] = {}
         owner: dict[Partition, tuple[Task, str]] = {}
         for table, changelog in engine.changelogs.items():
             table_count = (await engine.producer.ensure(changelog)).partition_count
             for (count, number), task in tasks.items():
                 if count == table_count:
                     log = Partition(changelog, number)
-                    wanted[log] = Identity(app.settings.id, table, number, changelog)
+                    wanted[log] = StoreIdentity(app.settings.id, table, number, changelog)
                     owner[log] = (task, table)
         for log in self._stores.keys() - wanted.keys():
             self._stores.pop(log).close()

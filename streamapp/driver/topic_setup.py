@@ -9,7 +9,7 @@ from dataclasses import replace
 from streamapp.delivery import dead_letter, late
 from streamapp.driver.tables.inputs import TableInputs, changelog_counts
 from streamapp.engine.environment import Environment, WantedTopics
-from streamapp.eos.patience import Patience, available
+from streamapp.eos.backoff import Backoff, available
 from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.settings import Settings
 from streamapp.topics import UPSERTS, TopicSpec, changelog_spec, roomy_spec, spec, specs
@@ -59,7 +59,7 @@ async def create(environment: Environment, wanted_of: WantedTopics, patience_s: 
 
     Raises `Unavailable` when it cannot for `patience_s` seconds.
     """
-    patience = Patience(environment.clock, "creating topics", limit_s=patience_s, on_limit=Unavailable)
+    patience = Backoff(environment.clock, "creating topics", limit_s=patience_s, on_limit=Unavailable)
     if created := list(await available(patience, lambda: environment.create_topics(wanted_of))):
         logger.info("created topics: %s", ", ".join(created))
 

@@ -21,7 +21,7 @@ from mode import Service
 from streamapp.client.environment import KafkaEnvironment
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
-from streamapp.driver.assignment import Preparation
+from streamapp.driver.assignment import Assignment
 from streamapp.driver.session import Session
 from streamapp.driver.tables.after_commit import IntentTable
 from streamapp.driver.tables.inbox import InboxTable, one_count
@@ -36,10 +36,10 @@ from streamapp.engine.idle_positions import commit_idle_positions
 from streamapp.engine.positions import Positions
 from streamapp.engine.topic_watch import watch_topics
 from streamapp.engine.worker_state import State
+from streamapp.eos.at_least_once import AtLeastOnceCluster, AtLeastOnceProducer
+from streamapp.eos.backoff import Backoff, available
 from streamapp.eos.cluster import Cluster
 from streamapp.eos.membership import give_back
-from streamapp.eos.patience import Patience, available
-from streamapp.eos.plain import PlainCluster, PlainProducer
 from streamapp.eos.producer import Producer
 from streamapp.errors import StreamAppError, Unavailable
 from streamapp.failpoints import failpoint
@@ -66,7 +66,7 @@ class Conductor(FaustConductor):
         return sorted(self._tp_index[TP(topic, partition)], key=id)
 
 
-class Consumer(Service):
+class WorkerService(Service):
     """The worker's service: connects, takes the transactional id, joins the group, and ends in the reverse order."""
 
     logger = logging.getLogger("faust.consumer")
@@ -84,7 +84,7 @@ class Consumer(Service):
         self._member: Member | None = None
         self._group: GroupConsumer | None = None
         self._engine: Engine | None = None
-        self._preparation: Preparation | None = None
+        self._preparation: Assignment | None = None
         self._work: list[asyncio.Task[None]] = []
 
     @property
@@ -108,25 +108,25 @@ class Consumer(Service):
         engine.letters.of_the_contract = {topic.name for topic in CONTRACT} if app.is_the_service else set()
         engine.use_positions(Positions(settings.id, lags=settings.processing_guarantee == "at_least_once"))
         self._member = environment.member(engine.due_in_s)
-        self._preparation = Preparation(app, engine, cluster, self._state, environment)
+        self._preparation = Assignment(app, engine, cluster, self._state, environment)
         self._group = GroupConsumer(
             self._member, engine, environment.clock, prepare=self._preparation.prepare, crash=self.end
         )
         app.engine = engine
         app.session = Session(engine, cluster, self._preparation.restoring)
 
-    async def _connected(self, environment: Environment) -> PlainCluster:
+    async def _connected(self, environment: Environment) -> AtLeastOnceCluster:
         """A connection to the cluster; a broker that is still starting is waited for, and a line says so."""
         return await available(self._patience("connecting to Kafka"), environment.connect)
 
-    def _patience(self, what: str) -> Patience:
+    def _patience(self, what: str) -> Backoff:
         clock, limit_s = self._environment.clock, self.app.broker_patience_s
-        return Patience(clock, f"{what} at {self.app.settings.broker}", limit_s=limit_s, on_limit=Unavailable)
+        return Backoff(clock, f"{what} at {self.app.settings.broker}", limit_s=limit_s, on_limit=Unavailable)
 
-    def _new_producer(self, cluster: PlainCluster) -> Producer:
+    def _new_producer(self, cluster: AtLeastOnceCluster) -> Producer:
         settings, clock = self.app.settings, self._environment.clock
         if settings.processing_guarantee == "at_least_once":
-            return PlainProducer(
+            return AtLeastOnceProducer(
                 cluster, limit_s=settings.transaction_timeout, compression=settings.compression, clock=clock
             )
         name = settings.instance or getattr(self._state, "worker_id", None) or f"memory-{uuid.uuid4()}"
@@ -239,7 +239,7 @@ class Consumer(Service):
             await self._engine.timers.end_all(_TIMERS_END_WITHIN_S)
         if self._group is not None:
             await self._group.close()
-        failpoint("K22")
+        failpoint("shutdown.before_commit")
         if self._engine is not None and self._engine.membership is not None:
             await self._engine.commit_all()
 
@@ -294,5 +294,5 @@ class Consumer(Service):
 class Transport(faust_aiokafka.Transport):
     """See the module."""
 
-    Consumer = Consumer
+    Consumer = WorkerService
     Conductor = Conductor

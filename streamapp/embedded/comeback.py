@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from streamapp.embedded import death, process, wire
+from streamapp.embedded import exit_reason as death
+from streamapp.embedded import process, wire
 from streamapp.embedded.ports import HOST
-from streamapp.embedded.process import Process
+from streamapp.embedded.process import ServerProcess
 from streamapp.embedded.properties import Place
 
 _STOP_TIMEOUT_S = 20.0
@@ -71,5 +72,5 @@ def forget_broker(
                 )
             time.sleep(0.05)
     finally:
-        process.stop([Process.of(child.pid)], _STOP_TIMEOUT_S)
+        process.stop([ServerProcess.of(child.pid)], _STOP_TIMEOUT_S)
         child.wait(_STOP_TIMEOUT_S)

@@ -22,9 +22,10 @@ from typing import Self
 
 import msgspec
 
-from streamapp.embedded import comeback, death, disk, jars, ports, process, wire
+from streamapp.embedded import comeback, disk, jars, ports, process, wire
+from streamapp.embedded import exit_reason as death
 from streamapp.embedded.ports import HOST
-from streamapp.embedded.process import Process
+from streamapp.embedded.process import ServerProcess
 from streamapp.embedded.properties import (
     Place,
     controller_properties,
@@ -44,7 +45,7 @@ STOP_TIMEOUT_S = 20.0
 _PORT_TRIES = 3
 
 
-class Identity(msgspec.Struct, frozen=True):
+class NodeIdentity(msgspec.Struct, frozen=True):
     """What a data directory is for good: its cluster's id and number of nodes. Kept in `cluster.json`."""
 
     cluster_id: str
@@ -59,7 +60,7 @@ class Node:
         self.directory = directory
         self.log = directory / "kafka.log"
         self.place = Place(number, 0, 0)
-        self.process: Process | None = None
+        self.process: ServerProcess | None = None
         self._kafka = kafka
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -85,7 +86,7 @@ class Node:
         has_run = (data / "recovery-point-offset-checkpoint").exists()
         started.touch()
         self._child = self._start("server.properties", *overrides(comes_back=has_run))
-        self.process = Process.of(self._child.pid)
+        self.process = ServerProcess.of(self._child.pid)
 
     def _start(self, properties: str, *options: str, die_with_parent: bool = False) -> subprocess.Popen[bytes]:
         return process.start(
@@ -257,11 +258,11 @@ class Kafka:
         for node in self.nodes:
             node.start()
 
-    def _identity(self) -> Identity:
+    def _identity(self) -> NodeIdentity:
         path = self.directory / "cluster.json"
         if path.exists():
             try:
-                identity = msgspec.json.decode(path.read_bytes(), type=Identity)
+                identity = msgspec.json.decode(path.read_bytes(), type=NodeIdentity)
             except msgspec.DecodeError as exc:
                 raise ConfigurationError(f"{path} is damaged ({exc}). Remove {self.directory} to start anew.") from exc
             if identity.nodes != len(self.nodes):
@@ -272,7 +273,7 @@ class Kafka:
             return identity
         # Kafka's form of a UUID; without dashes, since one at the front would read as an option.
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
-        identity = Identity(cluster_id, len(self.nodes))
+        identity = NodeIdentity(cluster_id, len(self.nodes))
         disk.write_whole(path, msgspec.json.encode(identity))
         return identity
 

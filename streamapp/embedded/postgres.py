@@ -25,9 +25,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-from streamapp.embedded import death, disk, ports, process
+from streamapp.embedded import disk, ports, process
+from streamapp.embedded import exit_reason as death
 from streamapp.embedded.ports import HOST
-from streamapp.embedded.process import Process
+from streamapp.embedded.process import ServerProcess
 from streamapp.errors import ConfigurationError, Unavailable
 
 PORT = 5432
@@ -65,7 +66,7 @@ class Postgres:
         self.directory = directory.resolve()
         self.log = self.directory / "postgres.log"
         self.port = 0
-        self.process: Process | None = None
+        self.process: ServerProcess | None = None
         self._wanted_port = port
         self._durable = durable
         self._die_with_parent = die_with_parent
@@ -168,7 +169,7 @@ class Postgres:
             die_with_parent=self._die_with_parent,
             keep_open=self._keep_open,
         )
-        self.process = Process.of(self._child.pid)
+        self.process = ServerProcess.of(self._child.pid)
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when it takes connections. Raises `Unavailable` when it dies meanwhile or the time is over."""

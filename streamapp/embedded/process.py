@@ -24,14 +24,14 @@ _LAUNCH = Path(__file__).with_name("launch.py")
 _KILL_WAIT_S = 10.0
 
 
-class Process(msgspec.Struct, frozen=True):
+class ServerProcess(msgspec.Struct, frozen=True):
     """One process: its pid, and when it was born (see `birth`)."""
 
     pid: int
     born: str
 
     @classmethod
-    def of(cls, pid: int) -> Process:
+    def of(cls, pid: int) -> ServerProcess:
         """The process that has this pid now. A pid of nobody gives a process that is not alive."""
         return cls(pid, birth(pid) or "never")
 
@@ -87,7 +87,7 @@ def _birth_elsewhere(pid: int) -> str | None:
         return None
 
 
-def stop(processes: Sequence[Process], timeout_s: float, number: signal.Signals = signal.SIGTERM) -> None:
+def stop(processes: Sequence[ServerProcess], timeout_s: float, number: signal.Signals = signal.SIGTERM) -> None:
     """Ask them all to end, give them that much time together, and kill those that did not."""
     give_up = time.monotonic() + timeout_s
     for process in processes:
@@ -146,7 +146,7 @@ def tail(path: Path, lines: int = 12, size: int = 32_768) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("\tat ")][-lines:]
 
 
-def memory_mib(process: Process) -> int | None:
+def memory_mib(process: ServerProcess) -> int | None:
     """Its resident memory; None if it is gone."""
     import psutil
 

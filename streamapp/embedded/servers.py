@@ -15,12 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from streamapp.embedded import death, disk, jars, postgres, process, record, wire
+from streamapp.embedded import disk, jars, postgres, process, wire
+from streamapp.embedded import exit_reason as death
+from streamapp.embedded import run_file as record
 from streamapp.embedded.kafka import HEAP_MIB, Kafka, Node
 from streamapp.embedded.ports import HOST
 from streamapp.embedded.postgres import Postgres
-from streamapp.embedded.process import Process
-from streamapp.embedded.record import Lock, Run, Server
+from streamapp.embedded.process import ServerProcess
+from streamapp.embedded.run_file import Lock, Run, Server
 from streamapp.errors import ConfigurationError, Unavailable
 
 DATA_DIR = Path(".streamapp/run")
@@ -122,7 +124,7 @@ class Servers:
         servers = [_kafka_server(node, node.process) for node in self.kafka.nodes if node.process is not None]
         if self.postgres is not None and self.postgres.process is not None:
             servers.append(_postgres_server(self.postgres, self.postgres.process))
-        supervisor = Process.of(os.getpid()) if supervised else None
+        supervisor = ServerProcess.of(os.getpid()) if supervised else None
         run = Run(self.kafka.cluster_id, tuple(servers), supervisor, ready)
         record.write(self.directory, run)
 
@@ -165,12 +167,12 @@ class Servers:
             self._lock.release()
 
 
-def _kafka_server(node: Node, running: Process) -> Server:
+def _kafka_server(node: Node, running: ServerProcess) -> Server:
     logs = (str(node.log), str(node.directory / "jvm.log"))
     return Server(f"Kafka node {node.number}", node.number, node.port, running, logs)
 
 
-def _postgres_server(server: Postgres, running: Process) -> Server:
+def _postgres_server(server: Postgres, running: ServerProcess) -> Server:
     return Server("PostgreSQL", 0, server.port, running, (str(server.log),))
 
 
@@ -231,7 +233,7 @@ class ServerStatus(msgspec.Struct, frozen=True):
     last_words: tuple[str, ...] = ()
 
 
-class Status(msgspec.Struct, frozen=True):
+class EmbeddedStatus(msgspec.Struct, frozen=True):
     """`running` (everything answers), `starting`, `broken` (something ended or is silent) or `stopped`."""
 
     state: str
@@ -243,18 +245,18 @@ class Status(msgspec.Struct, frozen=True):
     servers: tuple[ServerStatus, ...] = ()
 
 
-def status(directory: Path) -> Status:
+def status(directory: Path) -> EmbeddedStatus:
     """What runs in this directory; asks every server, each for at most 2 s."""
     directory = directory.absolute()
     run = record.read(directory)
     if run is None:
-        return Status("stopped", str(directory))
+        return EmbeddedStatus("stopped", str(directory))
     servers = tuple(_status_of(server) for server in run.servers)
     if run.is_whole() and all(server.state == "running" for server in servers):
         state = "running"
     else:
         state = "starting" if run.is_supervised() and not run.ready else "broken"
-    return Status(
+    return EmbeddedStatus(
         state,
         str(directory),
         run.bootstrap or None,

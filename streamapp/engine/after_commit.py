@@ -58,13 +58,13 @@ class AfterCommit(Participant):
         self.count = count
         self.slots = asyncio.Semaphore(HANDLERS_MAX)
         self._crash = crash
-        self._lines: list[Line] = []
+        self._lines: list[TaskIntents] = []
         self._working: set[asyncio.Task[None]] = set()
 
     def begin(self, tasks: Iterable[Task]) -> None:
         """These tasks are ours: run what their tables still hold."""
         self.end()
-        self._lines = [Line(self, task) for task in tasks if TABLE in task.stores]
+        self._lines = [TaskIntents(self, task) for task in tasks if TABLE in task.stores]
         for line in self._lines:
             line.add(ordered(line.store.committed.items()))
 
@@ -120,7 +120,7 @@ class AfterCommit(Participant):
             self._crash(exc)
 
 
-class Line:
+class TaskIntents:
     """The intents of one task, one after the other."""
 
     def __init__(self, intents: AfterCommit, task: Task) -> None:

@@ -33,7 +33,7 @@ class Barrier:
         Raises `BarrierHeld` when that has happened too often in a row.
         """
         if self._gate.running:
-            failpoint("K8b")
+            failpoint("commit.while_event_runs")
         if await self._gate.drained(self.bound_s):
             self._missed = 0
             return None

@@ -44,7 +44,7 @@ from enum import Enum, auto
 from streamapp.engine.gate import Gate
 
 
-class State(Enum):
+class CycleState(Enum):
     UNASSIGNED = auto()
     RUNNING = auto()
     CLOSING = auto()
@@ -56,7 +56,7 @@ class State(Enum):
     ENDED = auto()
 
 
-class Event(Enum):
+class CycleEvent(Enum):
     #: Tasks are ready, with their tables and their offsets.
     ASSIGNED = auto()
     #: The interval is over; where a transaction is in flight, units go on meanwhile.
@@ -82,49 +82,49 @@ class Event(Enum):
     FAILED = auto()
 
 
-_FROM_ANYWHERE = {Event.REVOKED: State.UNASSIGNED, Event.FAILED: State.ENDED}
+_FROM_ANYWHERE = {CycleEvent.REVOKED: CycleState.UNASSIGNED, CycleEvent.FAILED: CycleState.ENDED}
 
-TRANSITIONS: dict[tuple[State, Event], State] = {
-    **{(state, event): to for state in State for event, to in _FROM_ANYWHERE.items()},
+TRANSITIONS: dict[tuple[CycleState, CycleEvent], CycleState] = {
+    **{(state, event): to for state in CycleState for event, to in _FROM_ANYWHERE.items()},
     # What is due stays due: an edge that does not move.
-    **{(state, event): state for state in State for event in (Event.DUE, Event.REQUESTED)},
-    (State.UNASSIGNED, Event.ASSIGNED): State.RUNNING,
-    (State.RUNNING, Event.DUE): State.CLOSING,
-    (State.RUNNING, Event.REQUESTED): State.CLOSING,
-    (State.CLOSING, Event.NOTHING): State.RUNNING,
-    (State.CLOSING, Event.SEALED): State.IN_FLIGHT,
-    (State.CLOSING, Event.ABORTED): State.REWINDING,
-    (State.CLOSING, Event.CANCELLED): State.CLOSING,
-    (State.IN_FLIGHT, Event.REQUESTED): State.CLOSING_NEXT,
-    (State.IN_FLIGHT, Event.ENOUGH_WAIT): State.OVERLAPPING,
-    (State.IN_FLIGHT, Event.COMMITTED): State.RUNNING,
-    (State.IN_FLIGHT, Event.ABORTED): State.REWINDING,
-    (State.IN_FLIGHT, Event.CANCELLED): State.IN_DOUBT,
-    (State.OVERLAPPING, Event.REQUESTED): State.CLOSING_NEXT,
-    (State.OVERLAPPING, Event.COMMITTED): State.RUNNING,
-    (State.OVERLAPPING, Event.ABORTED): State.REWINDING,
-    (State.OVERLAPPING, Event.CANCELLED): State.IN_DOUBT,
-    (State.CLOSING_NEXT, Event.COMMITTED): State.CLOSING,
-    (State.CLOSING_NEXT, Event.ABORTED): State.REWINDING,
-    (State.CLOSING_NEXT, Event.CANCELLED): State.IN_DOUBT,
-    (State.IN_DOUBT, Event.ABORTED): State.REWINDING,
-    (State.IN_DOUBT, Event.CANCELLED): State.IN_DOUBT,
-    (State.REWINDING, Event.ABORTED): State.REWINDING,
-    (State.REWINDING, Event.CANCELLED): State.REWINDING,
-    (State.REWINDING, Event.REWOUND): State.RUNNING,
+    **{(state, event): state for state in CycleState for event in (CycleEvent.DUE, CycleEvent.REQUESTED)},
+    (CycleState.UNASSIGNED, CycleEvent.ASSIGNED): CycleState.RUNNING,
+    (CycleState.RUNNING, CycleEvent.DUE): CycleState.CLOSING,
+    (CycleState.RUNNING, CycleEvent.REQUESTED): CycleState.CLOSING,
+    (CycleState.CLOSING, CycleEvent.NOTHING): CycleState.RUNNING,
+    (CycleState.CLOSING, CycleEvent.SEALED): CycleState.IN_FLIGHT,
+    (CycleState.CLOSING, CycleEvent.ABORTED): CycleState.REWINDING,
+    (CycleState.CLOSING, CycleEvent.CANCELLED): CycleState.CLOSING,
+    (CycleState.IN_FLIGHT, CycleEvent.REQUESTED): CycleState.CLOSING_NEXT,
+    (CycleState.IN_FLIGHT, CycleEvent.ENOUGH_WAIT): CycleState.OVERLAPPING,
+    (CycleState.IN_FLIGHT, CycleEvent.COMMITTED): CycleState.RUNNING,
+    (CycleState.IN_FLIGHT, CycleEvent.ABORTED): CycleState.REWINDING,
+    (CycleState.IN_FLIGHT, CycleEvent.CANCELLED): CycleState.IN_DOUBT,
+    (CycleState.OVERLAPPING, CycleEvent.REQUESTED): CycleState.CLOSING_NEXT,
+    (CycleState.OVERLAPPING, CycleEvent.COMMITTED): CycleState.RUNNING,
+    (CycleState.OVERLAPPING, CycleEvent.ABORTED): CycleState.REWINDING,
+    (CycleState.OVERLAPPING, CycleEvent.CANCELLED): CycleState.IN_DOUBT,
+    (CycleState.CLOSING_NEXT, CycleEvent.COMMITTED): CycleState.CLOSING,
+    (CycleState.CLOSING_NEXT, CycleEvent.ABORTED): CycleState.REWINDING,
+    (CycleState.CLOSING_NEXT, CycleEvent.CANCELLED): CycleState.IN_DOUBT,
+    (CycleState.IN_DOUBT, CycleEvent.ABORTED): CycleState.REWINDING,
+    (CycleState.IN_DOUBT, CycleEvent.CANCELLED): CycleState.IN_DOUBT,
+    (CycleState.REWINDING, CycleEvent.ABORTED): CycleState.REWINDING,
+    (CycleState.REWINDING, CycleEvent.CANCELLED): CycleState.REWINDING,
+    (CycleState.REWINDING, CycleEvent.REWOUND): CycleState.RUNNING,
     # Who waits for a commit may be cancelled when it is over already.
-    (State.RUNNING, Event.CANCELLED): State.RUNNING,
-    (State.UNASSIGNED, Event.CANCELLED): State.UNASSIGNED,
+    (CycleState.RUNNING, CycleEvent.CANCELLED): CycleState.RUNNING,
+    (CycleState.UNASSIGNED, CycleEvent.CANCELLED): CycleState.UNASSIGNED,
     # ENDED is the end: whatever was under way comes to nothing.
-    **{(State.ENDED, event): State.ENDED for event in Event},
+    **{(CycleState.ENDED, event): CycleState.ENDED for event in CycleEvent},
 }
 
 #: Units may start.
-OPEN = frozenset({State.RUNNING, State.OVERLAPPING})
+OPEN = frozenset({CycleState.RUNNING, CycleState.OVERLAPPING})
 #: A transaction was sealed, and is neither committed nor aborted.
-IN_FLIGHT = frozenset({State.IN_FLIGHT, State.OVERLAPPING, State.CLOSING_NEXT, State.IN_DOUBT})
+IN_FLIGHT = frozenset({CycleState.IN_FLIGHT, CycleState.OVERLAPPING, CycleState.CLOSING_NEXT, CycleState.IN_DOUBT})
 #: Of those, what is waited for: its outcome moves the cycle.
-AWAITED = IN_FLIGHT - {State.IN_DOUBT}
+AWAITED = IN_FLIGHT - {CycleState.IN_DOUBT}
 
 
 class BrokenCycle(RuntimeError):
@@ -135,10 +135,10 @@ class CommitCycle:
     """The state of one worker's commit cycle. What the gate lets through follows from it, and from nothing else."""
 
     def __init__(self, gate: Gate) -> None:
-        self.state = State.UNASSIGNED
+        self.state = CycleState.UNASSIGNED
         self._gate = gate
 
-    def apply(self, event: Event) -> bool:
+    def apply(self, event: CycleEvent) -> bool:
         """Take one step and set the gate. True: units could not start before, and can now.
 
         `BrokenCycle` if the table has no such edge; nothing is changed then.
@@ -161,7 +161,7 @@ class CommitCycle:
         gate.open()
         return was_closed
 
-    def closes(self, event: Event) -> bool:
+    def closes(self, event: CycleEvent) -> bool:
         """Whether units may start now, and could not after this event."""
         return self.state in OPEN and TRANSITIONS.get((self.state, event)) not in OPEN
 
@@ -178,4 +178,4 @@ class CommitCycle:
     @property
     def has_ended(self) -> bool:
         """Whether an error has ended the worker."""
-        return self.state is State.ENDED
+        return self.state is CycleState.ENDED

@@ -18,7 +18,7 @@ from operator import attrgetter
 
 from streamapp.clock import Clock
 from streamapp.engine.barrier import Barrier
-from streamapp.engine.commit_cycle import CommitCycle, Event, State
+from streamapp.engine.commit_cycle import CommitCycle, CycleEvent, CycleState
 from streamapp.engine.commit_schedule import CommitSchedule
 from streamapp.engine.commit_stats import CommitStats
 from streamapp.engine.consumed_offsets import moved_offsets
@@ -123,15 +123,15 @@ class Committer:
 
     def commit_due(self) -> None:
         """A commit is due. Units still start while it has to wait for the one in flight, which needs no barrier."""
-        self._close(Event.DUE)
+        self._close(CycleEvent.DUE)
         self.due.set()
 
     def request(self) -> None:
         """Commit as soon as the running units have finished; no further one starts before."""
-        self._close(Event.REQUESTED)
+        self._close(CycleEvent.REQUESTED)
         self.due.set()
 
-    def _close(self, event: Event) -> None:
+    def _close(self, event: CycleEvent) -> None:
         if self.cycle.closes(event):  # what waits for a batch to fill up starts now, and belongs to this commit
             for task in self._owned.tasks:
                 task.flush()
@@ -140,16 +140,16 @@ class Committer:
     def records_wait(self) -> None:
         """Records were added to tasks: they start beside the transaction in flight once there are enough of them."""
         if (
-            self.cycle.state is State.IN_FLIGHT
+            self.cycle.state is CycleState.IN_FLIGHT
             and not self._gate.single
             and sum(map(len, self._owned.tasks)) > self._enough
         ):
-            self._step(Event.ENOUGH_WAIT)
+            self._step(CycleEvent.ENOUGH_WAIT)
 
     @property
     def is_dirty(self) -> bool:
         """Whether anything has finished that is not committed."""
-        return self.cycle.is_in_flight or self.cycle.state is State.REWINDING or self.schedule.finished > 0
+        return self.cycle.is_in_flight or self.cycle.state is CycleState.REWINDING or self.schedule.finished > 0
 
     def has_moved(self) -> bool:
         """Whether a partition with nothing buffered was read past what is committed, with or without an event."""
@@ -169,7 +169,7 @@ class Committer:
 
     def own(self) -> None:
         """Tasks are ready: units may start."""
-        self._step(Event.ASSIGNED)
+        self._step(CycleEvent.ASSIGNED)
 
     async def commit(self) -> bool:
         """One commit, with everything that has finished. False when it failed and the work was rewound or dropped."""
@@ -184,28 +184,28 @@ class Committer:
                 raise
 
     async def _commit_once(self) -> bool:
-        if self.cycle.state in (State.IN_DOUBT, State.REWINDING):
+        if self.cycle.state in (CycleState.IN_DOUBT, CycleState.REWINDING):
             await self._abort("its commit was cancelled")
             return False
-        self._close(Event.REQUESTED)
+        self._close(CycleEvent.REQUESTED)
         self._end_interval()
         owned = self._owned
         held_up = await self.barrier.reached(owned.tasks)
-        if self.cycle.state is not State.CLOSING:  # the worker ended meanwhile, or its partitions went
+        if self.cycle.state is not CycleState.CLOSING:  # the worker ended meanwhile, or its partitions went
             return False
         if held_up is not None:
             await self._abort(held_up)
             return False
         if not self.schedule.finished and (self._gate.single or not any(p.is_due(owned) for p in self.participants)):
             self.stats.settled()
-            self._step(Event.NOTHING)
+            self._step(CycleEvent.NOTHING)
             return True
         return await self._commit()
 
     async def _commit(self) -> bool:
         """Seal what has finished and commit that, behind the barrier."""
         began_at = self._clock.monotonic()
-        failpoint("K2")
+        failpoint("commit.before_changelog")
         try:
             transaction = self._seal(began_at)
             self._enough = transaction.unit_count // _WORTH
@@ -232,7 +232,7 @@ class Committer:
         except Exception as exc:
             self.end(exc)
             raise
-        failpoint("K12")
+        failpoint("commit.after_store")
         return True
 
     def _seal(self, began_at: float) -> InFlightTransaction:
@@ -242,7 +242,7 @@ class Committer:
             participant.seal(transaction)
         transaction.unit_count = self.schedule.finished
         self.schedule.reset()
-        self.cycle.apply(Event.SEALED)
+        self.cycle.apply(CycleEvent.SEALED)
         return transaction
 
     def _settle(self, transaction: InFlightTransaction, written: Mapping[Partition, Written]) -> None:
@@ -254,9 +254,9 @@ class Committer:
             participant.committed(transaction)
         self._count("commits", 1)
         self._count("events", transaction.unit_count)
-        self._step(Event.COMMITTED)
+        self._step(CycleEvent.COMMITTED)
 
-    def _step(self, event: Event) -> None:
+    def _step(self, event: CycleEvent) -> None:
         """Take a step of the cycle; start what waits where it opens the gate."""
         if not self.cycle.apply(event):
             return
@@ -272,19 +272,19 @@ class Committer:
     def _cancelled(self) -> None:
         """Who waited is gone: nothing goes on upon what is in doubt; the next commit aborts it, and it is due."""
         was_in_flight = self.cycle.is_in_flight
-        self.cycle.apply(Event.CANCELLED)
+        self.cycle.apply(CycleEvent.CANCELLED)
         if was_in_flight:
             self._give_up()
-        if self.cycle.state in (State.CLOSING, State.IN_DOUBT, State.REWINDING):
+        if self.cycle.state in (CycleState.CLOSING, CycleState.IN_DOUBT, CycleState.REWINDING):
             self.due.set()
 
     async def _abort(self, why: str) -> None:
         """Abort the transaction and read on from the committed offsets."""
         logger.warning("transaction aborted, its events run again: %s", why)
         self._count("aborts", 1)
-        self.cycle.apply(Event.ABORTED)
+        self.cycle.apply(CycleEvent.ABORTED)
         await self._producer.abort()
-        if self.cycle.state is State.REWINDING:
+        if self.cycle.state is CycleState.REWINDING:
             self._rewind()
 
     def _rewind(self) -> None:
@@ -296,7 +296,7 @@ class Committer:
         if owned.consumer is not None:
             owned.consumer.seek(owned.committed)
         self.bound_rows()
-        self._step(Event.REWOUND)
+        self._step(CycleEvent.REWOUND)
 
     def bound_rows(self) -> None:
         """Have no event write a row that its changelog, as it is known now, would not take."""
@@ -320,14 +320,14 @@ class Committer:
 
     def lose(self) -> None:
         """The partitions are gone: whatever was open has no effect, and no task is ours any more."""
-        self.cycle.apply(Event.REVOKED)
+        self.cycle.apply(CycleEvent.REVOKED)
         self._revoke()
         self._owned.release()
 
     def end(self, exc: BaseException) -> None:
         """End the worker with an error. What is open has no effect; what was committed is in Kafka."""
         if not self.cycle.has_ended:
-            self.cycle.apply(Event.FAILED)
+            self.cycle.apply(CycleEvent.FAILED)
             self._revoke()
             self._crash(exc)
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from streamapp.clock import Clock
 from streamapp.engine.record import Record
 from streamapp.engine.worker_state import State
-from streamapp.eos.plain import PlainCluster
+from streamapp.eos.at_least_once import AtLeastOnceCluster
 from streamapp.eos.protocol import Membership
 from streamapp.topics import TopicSpec
 from streamapp.types import Partition
@@ -105,7 +105,7 @@ class Environment(Protocol):
     def open_state(self) -> State:
         """The state directory of this worker; without INSTANCE the first one that nobody holds."""
 
-    async def connect(self) -> PlainCluster:
+    async def connect(self) -> AtLeastOnceCluster:
         """A connection to the cluster. `Unavailable` when no broker answers."""
 
     def member(self, due_in_s: Callable[[], float]) -> Member:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from streamapp.delivery.aside import Aside, Source
 from streamapp.delivery.dead_letter import SUFFIX, dead_letter
 from streamapp.delivery.inbox import TABLE as INBOX
-from streamapp.delivery.inbox import Mark, Status
+from streamapp.delivery.inbox import InboxStatus, Mark
+from streamapp.delivery.side_output import SideOutput, Source
 from streamapp.engine.record import Record
 from streamapp.engine.unit import Unit
 from streamapp.eos.batches import ROOM
@@ -33,7 +33,7 @@ def room_of(topics: Mapping[str, TopicDescription], topic: str) -> int:
     return ASIDE_BYTES_MAX if known is None else min(ASIDE_BYTES_MAX, known.max_message_bytes - ROOM)
 
 
-def placed(letter: Aside, topics: Mapping[str, TopicDescription]) -> Aside:
+def placed(letter: SideOutput, topics: Mapping[str, TopicDescription]) -> SideOutput:
     """A record that is set aside, in a partition that its topic has: the source's number modulo their count."""
     known = topics.get(letter.topic)
     return letter if known is None else letter._replace(partition=letter.partition % known.partition_count)
@@ -82,7 +82,7 @@ def replace_by_dead_letter(
         store = unit.task.stores[INBOX]
         rows = unit.stores[store] = store.begin()
         for key, mark in entries:
-            rows.set(key, mark._replace(status=Status.FAILED).pack())
+            rows.set(key, mark._replace(status=InboxStatus.FAILED).pack())
     if is_shown and not issubclass(type(error), RecordError):
         what = brief(error), record.topic, record.partition, record.offset, letter.topic
         try:

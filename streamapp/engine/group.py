@@ -137,9 +137,9 @@ class GroupConsumer:
         self._lost = not still_seated(snapshot, self._member.membership)
         if not self._lost:
             count = len(engine.owners)
-            failpoint("K14a")
+            failpoint("revoke.before_commit")
             if await engine.commit_all():
-                failpoint("K14b")
+                failpoint("revoke.after_commit")
                 logger.info("gave up %d partitions, everything finished is committed", count)
             engine.lose()
         else:
@@ -164,7 +164,7 @@ class GroupConsumer:
         try:
             began = self._clock.monotonic()
             tasks = await self._prepare(partitions)
-            failpoint("K17")
+            failpoint("assign.before_fetch")
             self.seek({partition: it.offset for task in tasks for partition, it in task.inputs.items()})
             self._accepting = True
             self._engine.own(membership, tasks)
@@ -201,7 +201,7 @@ class GroupConsumer:
         owners = self._engine.owners
         share = BUFFER_BYTES // max(1, len(owners))
         if fetched:
-            failpoint("K0")
+            failpoint("fetch.before_events")
         now_ms = int(self._clock.now() * 1000)
         for tp, records in fetched.items():
             arrived(records, now_ms)

@@ -3,15 +3,15 @@ cimport cython
 from streamapp.engine.gate cimport Gate
 from streamapp.engine.commit_schedule cimport CommitSchedule
 from streamapp.engine.unit cimport Unit
-from streamapp.eos.filling cimport Filling
-from streamapp.state.unit cimport Unit as StoreUnit
+from streamapp.eos.record_accumulator cimport RecordAccumulator
+from streamapp.state.unit cimport StoreTransaction
 
 
 cdef class OpenTransaction:
-    cdef Filling _filling
+    cdef RecordAccumulator _filling
     cdef CommitSchedule _schedule
     cdef Gate _gate
     cdef object _follow
 
-    @cython.locals(filling=Filling, store=StoreUnit, is_due=cython.bint)
+    @cython.locals(filling=RecordAccumulator, store=StoreTransaction, is_due=cython.bint)
     cpdef merge(self, Unit unit)

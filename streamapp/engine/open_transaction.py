@@ -7,7 +7,7 @@ from collections.abc import Callable
 from streamapp.engine.commit_schedule import CommitSchedule
 from streamapp.engine.gate import Gate
 from streamapp.engine.unit import Unit
-from streamapp.eos.filling import Filling
+from streamapp.eos.record_accumulator import RecordAccumulator
 
 
 class OpenTransaction:
@@ -20,7 +20,7 @@ class OpenTransaction:
     __slots__ = ("_filling", "_follow", "_gate", "_schedule")
 
     def __init__(
-        self, filling: Filling, schedule: CommitSchedule, gate: Gate, follow: Callable[[Unit, bool], None]
+        self, filling: RecordAccumulator, schedule: CommitSchedule, gate: Gate, follow: Callable[[Unit, bool], None]
     ) -> None:
         self._filling = filling
         self._schedule = schedule

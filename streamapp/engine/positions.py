@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from streamapp.engine.environment import ChangelogFetches, Environment
 from streamapp.engine.participant import InFlightTransaction, Order, Participant
+from streamapp.eos.backoff import Backoff, available
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.patience import Patience, available
 from streamapp.eos.positions import NO_EPOCH, NUMBER, Position, key_of, positions_topic, read_position, value_of
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import TopicDescription
@@ -60,7 +60,7 @@ class Positions(Participant):
         if plan.wipe is not None:  # another topic of the same name
             self.known.clear()
         if plan.start < plan.target:
-            patience = Patience(clock, "connecting to read the positions", limit_s=PATIENCE_S, on_limit=Unavailable)
+            patience = Backoff(clock, "connecting to read the positions", limit_s=PATIENCE_S, on_limit=Unavailable)
             fetches = await available(patience, lambda: environment.changelogs({log: plan.start}))
             try:
                 await restore(cluster, _Reader(fetches, self.known), {log: plan}, clock=clock)

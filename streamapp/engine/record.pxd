@@ -32,7 +32,7 @@ cdef class Chunk:
 cpdef list records_of(str topic, int partition, batch, long long floor)
 
 
-cdef class Batches:
+cdef class FetchedBatches:
     cdef str _topic
     cdef int _number
     cdef object _batches
@@ -41,7 +41,7 @@ cdef class Batches:
     cpdef bint has_next(self)
 
 
-cdef class Batch:
+cdef class FetchedBatch:
     cdef str _topic
     cdef int _number
     cdef object _batch

@@ -113,7 +113,7 @@ class Chunk:
         self.offset = records[-1].offset
 
 
-class Batches:
+class FetchedBatches:
     """Record batches of aiokafka's, each of which counts as one record, a `Chunk`; `floor` is the offset asked for."""
 
     __slots__ = ("_batches", "_floor", "_number", "_topic")
@@ -129,12 +129,12 @@ class Batches:
         found: bool = self._batches.has_next()
         return found
 
-    def next_batch(self) -> Batch:
+    def next_batch(self) -> FetchedBatch:
         """The next one."""
-        return Batch(self._topic, self._number, self._batches.next_batch(), self._floor)
+        return FetchedBatch(self._topic, self._number, self._batches.next_batch(), self._floor)
 
 
-class Batch:
+class FetchedBatch:
     """One of them: what its header says is aiokafka's, and so is the one record of a control batch, by `next()`."""
 
     __slots__ = (

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from streamapp.engine.environment import ChangelogFetches, Environment
 from streamapp.engine.record import changes_of
 from streamapp.engine.worker_state import State
+from streamapp.eos.backoff import Backoff, available
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.patience import Patience, available
-from streamapp.eos.recovery import PATIENCE_S, Progress, RestorePlan, newest_append_times, restore, restore_plans
+from streamapp.eos.recovery import PATIENCE_S, RestorePlan, RestoreProgress, newest_append_times, restore, restore_plans
 from streamapp.errors import ConfigurationError, StateCorrupted, Unavailable
 from streamapp.failpoints import failpoint
-from streamapp.state import Identity
-from streamapp.state import Partition as StorePartition
+from streamapp.state import StoreIdentity, TablePartition
 from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ class ChangelogReader:
     def __init__(
         self,
         fetches: ChangelogFetches,
-        stores: Mapping[Partition, StorePartition],
+        stores: Mapping[Partition, TablePartition],
         newest_s: Mapping[Partition, int],
     ) -> None:
         self._fetches = fetches
@@ -56,7 +55,7 @@ class ChangelogReader:
             log = Partition(*tp)
             self._stores[log].restore(changes_of(records), records[-1].offset + 1, self._newest_s.get(log))
             count += len(records)
-            failpoint("K16")
+            failpoint("restore.half_done")
         return count
 
     async def position(self, changelog: Partition) -> int:
@@ -64,11 +63,11 @@ class ChangelogReader:
 
 
 async def restore_stores(
-    wanted: Mapping[Partition, Identity],
+    wanted: Mapping[Partition, StoreIdentity],
     state: State,
     cluster: Cluster,
     environment: Environment,
-    stores: dict[Partition, StorePartition],
+    stores: dict[Partition, TablePartition],
     retentions_s: Mapping[str, int],
     restoring: Restoring,
 ) -> None:
@@ -118,7 +117,7 @@ def _refuse_a_truncated_changelog(log: Partition, plan: RestorePlan, checkpoint:
 
 async def _read(
     due: Mapping[Partition, RestorePlan],
-    stores: Mapping[Partition, StorePartition],
+    stores: Mapping[Partition, TablePartition],
     newest_s: Mapping[Partition, int],
     cluster: Cluster,
     environment: Environment,
@@ -131,7 +130,7 @@ async def _read(
     total = sum(plan.record_count for plan in due.values())
     restored = 0
 
-    def on_progress(progress: Progress) -> None:
+    def on_progress(progress: RestoreProgress) -> None:
         nonlocal last, restored
         now, restored = clock.monotonic(), progress.restored
         restoring.restored, restoring.remaining = before + progress.restored, progress.remaining
@@ -146,7 +145,7 @@ async def _read(
             )
 
     starts = {log: plan.start for log, plan in due.items()}
-    patience = Patience(clock, "connecting to restore", limit_s=PATIENCE_S, on_limit=Unavailable)
+    patience = Backoff(clock, "connecting to restore", limit_s=PATIENCE_S, on_limit=Unavailable)
     fetches = await available(patience, lambda: environment.changelogs(starts))
     try:
         await restore(cluster, ChangelogReader(fetches, stores, newest_s), due, clock=clock, on_progress=on_progress)
@@ -161,7 +160,7 @@ async def _read(
     )
 
 
-def _opened(state: State, identity: Identity, retention_s: int | None) -> StorePartition:
+def _opened(state: State, identity: StoreIdentity, retention_s: int | None) -> TablePartition:
     try:
         return state.open_partition(identity, retention_s)
     except StateCorrupted as exc:
@@ -169,6 +168,6 @@ def _opened(state: State, identity: Identity, retention_s: int | None) -> StoreP
         return _made_anew(state, identity, retention_s)
 
 
-def _made_anew(state: State, identity: Identity, retention_s: int | None) -> StorePartition:
+def _made_anew(state: State, identity: StoreIdentity, retention_s: int | None) -> TablePartition:
     state.wipe(identity.table, identity.partition)
     return state.open_partition(identity, retention_s)

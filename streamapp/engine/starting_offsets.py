@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 
 from streamapp.engine.environment import ChangelogFetches, Environment
 from streamapp.engine.positions import Positions
+from streamapp.eos.backoff import Backoff, available
 from streamapp.eos.cluster import Cluster
-from streamapp.eos.patience import Patience, available
-from streamapp.eos.positions import Found, added_partitions, epochs_of, start_of
+from streamapp.eos.positions import FoundPosition, added_partitions, epochs_of, start_of
 from streamapp.eos.protocol import OffsetOf
 from streamapp.eos.recovery import PATIENCE_S, epoch_ends, listed_offsets, restore, restore_plans, stable_offsets
 from streamapp.errors import ConfigurationError, Unavailable
@@ -49,7 +49,7 @@ async def starting_offsets(
     offsets: dict[Partition, int] = {}
     problems: list[str] = []
     for partition in partitions:
-        found = Found(
+        found = FoundPosition(
             partition,
             positions.topic_ids[partition.topic],
             committed[partition],
@@ -98,7 +98,7 @@ async def _with_rows(cluster: Cluster, environment: Environment, logs: tuple[Par
     due = {log: plan for log, plan in plans.items() if log not in aged and plan.target > 0}
     if not due:
         return frozenset(aged)
-    patience = Patience(environment.clock, "connecting to look at tables", limit_s=PATIENCE_S, on_limit=Unavailable)
+    patience = Backoff(environment.clock, "connecting to look at tables", limit_s=PATIENCE_S, on_limit=Unavailable)
     fetches = await available(patience, lambda: environment.changelogs(dict.fromkeys(due, 0)))
     rows = _Rows(fetches)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamapp.engine.ownership import Ownership
 from streamapp.engine.participant import InFlightTransaction, Order, Participant
 from streamapp.engine.task import Task
-from streamapp.state.partition import Partition as StorePartition
+from streamapp.state.partition import TablePartition
 from streamapp.types import Partition
 
 
@@ -15,7 +15,7 @@ class TableChanges(Participant):
     order = Order.TABLES
 
     def __init__(self) -> None:
-        self._sealed: dict[Partition, StorePartition] = {}
+        self._sealed: dict[Partition, TablePartition] = {}
         self._append_times: list[tuple[Task, tuple[int, int] | None]] = []
 
     def seal(self, transaction: InFlightTransaction) -> None:

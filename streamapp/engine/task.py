@@ -15,7 +15,7 @@ from streamapp.engine.input import Input
 from streamapp.engine.record import Record
 from streamapp.engine.unit import Unit
 from streamapp.errors import RecordError, is_the_events
-from streamapp.state.partition import Partition as StorePartition
+from streamapp.state.partition import TablePartition
 from streamapp.types import Partition
 
 
@@ -65,7 +65,7 @@ class Task:
         self.routes = routes
         self.inputs: dict[Partition, Input] = {}
         #: Table name -> the task's partition of it.
-        self.stores: dict[str, StorePartition] = {}
+        self.stores: dict[str, TablePartition] = {}
         #: Number of the next intent, and whether so many wait that events must wait too.
         self.intent_number = 0
         self.held = False

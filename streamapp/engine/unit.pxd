@@ -1,7 +1,7 @@
 cimport cython
 
-from streamapp.state.partition cimport Partition as StorePartition
-from streamapp.state.unit cimport Unit as StoreUnit
+from streamapp.state.partition cimport TablePartition
+from streamapp.state.unit cimport StoreTransaction
 
 
 cdef class Unit:
@@ -15,8 +15,8 @@ cdef class Unit:
     cpdef left(self, worker)
     cpdef done(self)
     cpdef send(self, record)
-    @cython.locals(found=StoreUnit)
-    cpdef StoreUnit store(self, StorePartition partition)
+    @cython.locals(found=StoreTransaction)
+    cpdef StoreTransaction store(self, TablePartition partition)
     cpdef drop(self)
 
 

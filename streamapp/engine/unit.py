@@ -11,10 +11,10 @@ from contextvars import ContextVar
 from typing import Any
 from weakref import WeakSet
 
-from streamapp.eos.filling import Send
+from streamapp.eos.record_accumulator import Send
 from streamapp.errors import ProcessDied, StreamAppError
-from streamapp.state.partition import Partition as StorePartition
-from streamapp.state.unit import Unit as StoreUnit
+from streamapp.state.partition import TablePartition
+from streamapp.state.unit import StoreTransaction
 from streamapp.types import Partition
 
 
@@ -35,7 +35,7 @@ class Unit:
         self.pending = 0
         self.live = True
         self.sends: list[Send] = []
-        self.stores: dict[StorePartition, StoreUnit] = {}
+        self.stores: dict[TablePartition, StoreTransaction] = {}
         #: (agent, key, packed mark) of the events an inbox has let through: what FAILED marks are made of.
         self.entries: list[tuple[str, bytes, bytes]] | None = None
         #: Runs of handlers it has asked for.
@@ -72,7 +72,7 @@ class Unit:
             raise UnitMisuse(_OVER)
         self.sends.append(record)
 
-    def store(self, partition: StorePartition) -> StoreUnit:
+    def store(self, partition: TablePartition) -> StoreTransaction:
         """The unit's view of one table partition."""
         found = self.stores.get(partition)
         if found is None:

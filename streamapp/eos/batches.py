@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from streamapp.batch_codecs import calc_crc32c, gzip_encode, lz4_encode, snappy_encode, zstd_encode
-from streamapp.eos.protocol import Identity, TopicDescription
+from streamapp.eos.protocol import ProducerIdentity, TopicDescription
 from streamapp.errors import RecordError
 from streamapp.types import Partition
 
@@ -174,7 +174,7 @@ class Batch:
         self._size += size
         return size
 
-    def close(self, identity: Identity, sequence: int) -> bytes:
+    def close(self, identity: ProducerIdentity, sequence: int) -> bytes:
         """The batch's bytes under this identity, compressed. Nothing can be appended any more."""
         pieces = [b"", *self._joined, *self._pieces]
         self._pieces, self._joined = [], []

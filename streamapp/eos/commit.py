@@ -24,7 +24,7 @@ from typing import Any
 from streamapp.eos.fencing import require_seat
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
-from streamapp.eos.transaction import BrokenTransaction, State
+from streamapp.eos.transaction import BrokenTransaction, TransactionState
 from streamapp.errors import ConfigurationError, Fenced, TransactionAborted
 from streamapp.failpoints import failpoint
 from streamapp.types import Partition
@@ -54,11 +54,11 @@ async def commit(
         require_seat(membership)
         if not offsets:
             raise BrokenTransaction("A transaction without an offset in it would be guarded by nobody.")
-        failpoint("K3")
+        failpoint("commit.before_produce")
         written = await producer.produce()  # 3
-        failpoint("K7")
+        failpoint("commit.before_offsets")
         await producer.bind(offsets, membership)  # 4
-        failpoint("K9")
+        failpoint("commit.before_end")
     except (TransactionAborted, Fenced, ConfigurationError):
         await _abort(producer)
         raise
@@ -68,14 +68,14 @@ async def commit(
 
 async def _end(producer: Producer, written: Mapping[Partition, Written], settle: Settle | None) -> None:
     await producer.end()
-    failpoint("K11")
+    failpoint("commit.before_store")
     if settle is not None:
         settle(written)
 
 
 async def _abort(producer: Producer) -> None:
     """Leave nothing open behind a failure. A transaction of a fenced producer is not ours to end any more."""
-    if producer.state is not State.FENCED:
+    if producer.state is not TransactionState.FENCED:
         await producer.abort()
 
 

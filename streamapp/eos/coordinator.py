@@ -10,19 +10,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn, TypeVar
 
 from streamapp.clock import Clock
+from streamapp.eos.backoff import Backoff
 from streamapp.eos.cluster import Cluster, NoAnswer
-from streamapp.eos.patience import Patience
 from streamapp.eos.protocol import (
     NO_IDENTITY,
     Code,
     EndTxn,
-    Identity,
     InitProducerId,
     Membership,
+    ProducerIdentity,
     TxnOffsetCommit,
 )
-from streamapp.eos.remedies import REPEATED, Remedy, UnexpectedCode, change, named, remedy, worst
-from streamapp.eos.transaction import Event, State, Transaction
+from streamapp.eos.remedies import REPEATED, ErrorRemedy, UnexpectedCode, change, named, remedy, worst
+from streamapp.eos.transaction import Transaction, TransactionEvent, TransactionState
 from streamapp.errors import ConfigurationError, Fenced, InstanceFenced, TransactionAborted
 from streamapp.types import Partition
 
@@ -53,18 +53,18 @@ class Coordinator:
         One case looks the same and is none: the coordinator keeps the last epoch in memory only, so after a time-out
         *and* a change of coordinator it answers 90 without any twin. Ending is safe then, too: the next start goes on.
         """
-        if self.transaction.state is State.FENCED:  # asked before, and the answer can only be the same
+        if self.transaction.state is TransactionState.FENCED:  # asked before, and the answer can only be the same
             raise InstanceFenced(_newer(self.transactional_id, Code.PRODUCER_FENCED))
-        self.transaction.apply(Event.OUSTED)
+        self.transaction.apply(TransactionEvent.ENDED_BY_BROKER)
         await self._identify(self.transaction.identity)
 
     def produce_sent(self) -> None:
         """Records are about to leave for the brokers: from now on there is something to abort."""
-        self.transaction.apply(Event.PRODUCE)
+        self.transaction.apply(TransactionEvent.PRODUCE)
 
     async def bind(self, offsets: Mapping[Partition, int], membership: Membership) -> None:
         """Put the consumed offsets into the transaction, guarded by the membership."""
-        self.transaction.apply(Event.OFFSETS)
+        self.transaction.apply(TransactionEvent.OFFSETS)
         request = TxnOffsetCommit(self.transactional_id, self.transaction.identity, membership, offsets)
 
         async def once() -> int:
@@ -82,47 +82,47 @@ class Coordinator:
         After a commit `TransactionAborted` says that it certainly did not happen; `InstanceFenced` says nothing about
         it, because the newer holder of the id goes on from whatever is committed.
         """
-        self.transaction.apply(Event.COMMIT if committed else Event.ABORT)
+        self.transaction.apply(TransactionEvent.COMMIT if committed else TransactionEvent.ABORT)
         request = EndTxn(self.transactional_id, self.transaction.identity, committed)
         what = f"ending the transaction ({'commit' if committed else 'abort'})"
         answer = await self._settled(
-            lambda: self._cluster.end_transaction(request), lambda it: it.error, Patience(self._clock, what)
+            lambda: self._cluster.end_transaction(request), lambda it: it.error, Backoff(self._clock, what)
         )
         if answer.error == Code.NONE:
-            self.transaction.next_identity(Event.ENDED, answer.identity)
+            self.transaction.next_identity(TransactionEvent.ENDED, answer.identity)
             return
         await self._not_ended(answer.error, committed)
 
     async def fail(self, code: int, what: str) -> NoReturn:
         """Raise what a refused Produce or TxnOffsetCommit means; asks first where only the coordinator can tell."""
         match remedy(code):
-            case Remedy.ABORT:
+            case ErrorRemedy.ABORT:
                 raise TransactionAborted(f"{what}: {named(code)}. The transaction has no effect; its events run again.")
-            case Remedy.ASK:
+            case ErrorRemedy.ASK:
                 await self.ask()
                 raise TransactionAborted(
                     f"{what}: {named(code)}; nobody newer holds {self.transactional_id}, so the transaction timed out "
                     "or was dropped by the broker. It has no effect; its events run again."
                 )
-            case Remedy.UNSEATED:
+            case ErrorRemedy.UNSEATED:
                 raise Fenced(f"{what}: {named(code)}. The partitions have a new owner; what was open is dropped.")
-            case Remedy.CONFIGURE:
+            case ErrorRemedy.CONFIGURE:
                 raise ConfigurationError(f"{what}: {named(code)}. Nothing is committed. {change(code)}")
         raise UnexpectedCode(f"{what}: {named(code)}, which has no meaning here. Nothing is committed.")
 
-    def patience(self, what: str) -> Patience:
+    def patience(self, what: str) -> Backoff:
         """How long a request before the commit point is repeated: after the time-out the broker aborts anyway."""
-        return Patience(self._clock, what, limit_s=self._timeout_ms / 1000, on_limit=TransactionAborted)
+        return Backoff(self._clock, what, limit_s=self._timeout_ms / 1000, on_limit=TransactionAborted)
 
-    async def _identify(self, identity: Identity) -> None:
+    async def _identify(self, identity: ProducerIdentity) -> None:
         request = InitProducerId(self.transactional_id, self._timeout_ms, identity)
-        patience = Patience(self._clock, f"asking for the producer identity of {self.transactional_id}")
+        patience = Backoff(self._clock, f"asking for the producer identity of {self.transactional_id}")
         answer = await self._settled(lambda: self._cluster.init_producer_id(request), lambda it: it.error, patience)
         match remedy(answer.error):
-            case Remedy.DONE:
-                self.transaction.next_identity(Event.IDENTIFIED, answer.identity)
-            case Remedy.ASK if self.transaction.state is not State.UNIDENTIFIED:
-                self.transaction.apply(Event.FENCED)
+            case ErrorRemedy.DONE:
+                self.transaction.next_identity(TransactionEvent.IDENTIFIED, answer.identity)
+            case ErrorRemedy.ASK if self.transaction.state is not TransactionState.UNIDENTIFIED:
+                self.transaction.apply(TransactionEvent.FENCED)
                 raise InstanceFenced(_newer(self.transactional_id, answer.error))
             case _:
                 raise ConfigurationError(
@@ -131,7 +131,7 @@ class Coordinator:
                 )
 
     async def _not_ended(self, code: int, committed: bool) -> None:
-        if remedy(code) is Remedy.CONFIGURE:
+        if remedy(code) is ErrorRemedy.CONFIGURE:
             raise ConfigurationError(f"The coordinator refused to end the transaction: {named(code)}. {change(code)}")
         await self.ask()
         if not committed:
@@ -147,7 +147,7 @@ class Coordinator:
         )
 
     async def _settled(
-        self, call: Callable[[], Awaitable[Answer]], code_of: Callable[[Answer], int], patience: Patience
+        self, call: Callable[[], Awaitable[Answer]], code_of: Callable[[Answer], int], patience: Backoff
     ) -> Answer:
         """Repeat a call unchanged until it is answered with something that repeating cannot change."""
         while True:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from streamapp.clock import Clock
+from streamapp.eos.backoff import Backoff
 from streamapp.eos.cluster import Cluster, NoAnswer
-from streamapp.eos.patience import Patience
 from streamapp.eos.protocol import Code, Membership
 from streamapp.eos.remedies import REMEDIES, REPEATED, named
 from streamapp.errors import Unavailable
@@ -26,7 +26,7 @@ async def give_back(cluster: Cluster, seat: Membership, clock: Clock) -> None:
     """
     if seat.instance_id is None or not seat.member_id:
         return
-    patience = Patience(clock, f"giving the seat of {seat.instance_id} back", limit_s=_GIVE_UP_S, on_limit=Unavailable)
+    patience = Backoff(clock, f"giving the seat of {seat.instance_id} back", limit_s=_GIVE_UP_S, on_limit=Unavailable)
     try:
         while (problem := await _tried(cluster, seat)) is not None:
             await patience.pause(problem)

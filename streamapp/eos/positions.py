@@ -117,7 +117,7 @@ def epochs_of(
     }
 
 
-class Found(NamedTuple):
+class FoundPosition(NamedTuple):
     """What is known of one input partition when it is assigned."""
 
     partition: Partition
@@ -143,7 +143,7 @@ class Start(NamedTuple):
     line: str | None = None
 
 
-def start_of(found: Found, group: str, *, lags: bool = False) -> Start:
+def start_of(found: FoundPosition, group: str, *, lags: bool = False) -> Start:
     """Where to read a partition on from. Raises `ConfigurationError` where that cannot be known without a person.
 
     `lags`: positions are written one commit late (at least once), so that a group ahead of one is as it should be.
@@ -178,7 +178,7 @@ def start_of(found: Found, group: str, *, lags: bool = False) -> Start:
     return Start(committed)
 
 
-def _without_position(found: Found, group: str) -> Start:
+def _without_position(found: FoundPosition, group: str) -> Start:
     partition, committed = found.partition, found.committed
     if committed is not None:
         _refuse_a_lost_record(found, group, committed)
@@ -194,7 +194,7 @@ def _without_position(found: Found, group: str) -> Start:
     return Start(found.earliest, line if found.has_state else None)
 
 
-def _refuse_a_lost_record(found: Found, group: str, offset: int, position: Position | None = None) -> None:
+def _refuse_a_lost_record(found: FoundPosition, group: str, offset: int, position: Position | None = None) -> None:
     """`ConfigurationError` where the next record is not in the log any more, or is another one than it was."""
     partition, earliest, end = found.partition, found.earliest, found.end
     what = f"{partition}: the {'position' if position is not None else f'committed offset of group {group}'} {offset}"

@@ -17,15 +17,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
+from streamapp.eos.backoff import Backoff
 from streamapp.eos.batches import Batch, Compression
-from streamapp.eos.catalog import TOPIC_PATIENCE_S, Catalog
 from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.coordinator import Coordinator
-from streamapp.eos.filling import Filling
-from streamapp.eos.patience import Patience
 from streamapp.eos.protocol import Code, Membership, Produce, ProduceAnswer, Produced, TopicDescription
-from streamapp.eos.remedies import REPEATED, ContentRefused, Remedy, named, remedy, worst
-from streamapp.eos.transaction import BrokenTransaction, State
+from streamapp.eos.record_accumulator import RecordAccumulator
+from streamapp.eos.remedies import REPEATED, ContentRefused, ErrorRemedy, named, remedy, worst
+from streamapp.eos.topic_metadata import TOPIC_PATIENCE_S, TopicMetadataCache
+from streamapp.eos.transaction import BrokenTransaction, TransactionState
 from streamapp.errors import ConfigurationError
 from streamapp.failpoints import failpoint, planned
 from streamapp.types import Partition
@@ -77,10 +77,10 @@ class Producer:
         self._coordinator: Coordinator = coordinator or Coordinator(
             cluster, transactional_id or "", transaction_timeout_s, clock
         )
-        self._catalog = Catalog(cluster, clock)
+        self._catalog = TopicMetadataCache(cluster, clock)
         self._topics = self._catalog.known
         #: What was appended since the last seal.
-        self.filling = Filling(
+        self.filling = RecordAccumulator(
             self._topics, batch_bytes, compression, clock, transactional=transactional_id is not None
         )
         #: The batches of the transaction that is committed next; None: nothing was parted from what is appended.
@@ -98,7 +98,7 @@ class Producer:
         return self.filling.byte_count
 
     @property
-    def state(self) -> State:
+    def state(self) -> TransactionState:
         return self._coordinator.transaction.state
 
     async def start(self) -> None:
@@ -106,7 +106,7 @@ class Producer:
 
         Waits for a broker that is down. `ConfigurationError` where the cluster lacks transaction protocol v2.
         """
-        patience = Patience(self._clock, "asking a broker for its features")
+        patience = Backoff(self._clock, "asking a broker for its features")
         while True:
             try:
                 features = await self._cluster.features()
@@ -132,15 +132,15 @@ class Producer:
     # --- topics
 
     async def ensure(self, topic: str, *, patience_s: float = TOPIC_PATIENCE_S) -> TopicDescription:
-        """Learn a topic's partitions and limits before the first send to it (`Catalog.ensure`)."""
+        """Learn a topic's partitions and limits before the first send to it (`TopicMetadataCache.ensure`)."""
         return await self._catalog.ensure(topic, patience_s)
 
     async def renew(self, topic: str) -> TopicDescription:
-        """Learn a topic again: it may have got partitions, or be gone (`Catalog.renew`)."""
+        """Learn a topic again: it may have got partitions, or be gone (`TopicMetadataCache.renew`)."""
         return await self._catalog.renew(topic)
 
     async def refresh(self, topic: str) -> None:
-        """Look once whether a topic's limits or partitions have changed (`Catalog.refresh`)."""
+        """Look once whether a topic's limits or partitions have changed (`TopicMetadataCache.refresh`)."""
         await self._catalog.refresh(topic)
 
     # --- the steps of a commit, in this order (eos/commit.py)
@@ -167,14 +167,14 @@ class Producer:
         Where nothing was sealed, all that was appended is.
         `ContentRefused`, `TransactionAborted` or `InstanceFenced` when any batch failed; `abort()` is next then.
         """
-        if self.state is not State.EMPTY:
+        if self.state is not TransactionState.EMPTY:
             raise BrokenTransaction(f"A commit was begun while the last transaction is {self.state.name}.")
         waiting = self._close_batches()
         written: dict[Partition, Written] = {}
         patience = self._coordinator.patience("producing")
         while waiting:
             heads = {partition: batches[0] for partition, batches in waiting.items()}
-            if planned("K5"):  # one leg of a transfer acknowledged, the other not sent
+            if planned("produce.some_acknowledged"):  # one leg of a transfer acknowledged, the other not sent
                 heads = dict(list(heads.items())[::2])
             answers, reason = await self._round({partition: sending.records for partition, sending in heads.items()})
             await self._check(answers)
@@ -188,7 +188,7 @@ class Producer:
                 if not waiting[partition]:
                     del waiting[partition]
             if waiting:
-                failpoint("K5")
+                failpoint("produce.some_acknowledged")
             if reason is not None:
                 await patience.pause(reason)
         return written
@@ -208,11 +208,11 @@ class Producer:
         the transactional id. Never possible once the commit was sent: its outcome is not ours to change.
         """
         self.forget()
-        if self.state in (State.WRITTEN, State.BOUND, State.ABORTING):
+        if self.state in (TransactionState.RECORDS_SENT, TransactionState.OFFSETS_SENT, TransactionState.ABORTING):
             await self._coordinator.end(committed=False)
-        elif self.state is State.OUSTED:
+        elif self.state is TransactionState.ENDED_BY_BROKER:
             await self._coordinator.ask()
-        elif self.state is State.COMMITTING:
+        elif self.state is TransactionState.COMMITTING:
             raise BrokenTransaction("A transaction whose commit was sent cannot be aborted; its outcome is in doubt.")
 
     def _close_batches(self) -> dict[Partition, deque[_Sending]]:
@@ -258,8 +258,8 @@ class Producer:
         if code == Code.NONE or remedy(code) in REPEATED:
             return
         partition, answer = next(item for item in answers.items() if item[1].error == code)
-        if remedy(code) is Remedy.CONTENT:
-            failpoint("K5b")
+        if remedy(code) is ErrorRemedy.CONTENT:
+            failpoint("produce.one_refused")
             # With the topic's limits of today the record at fault is refused at its append when it comes again.
             await self.refresh(partition.topic)
             self._refuse_content(partition, answer)

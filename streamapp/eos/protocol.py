@@ -71,7 +71,7 @@ class Code(IntEnum):
     TRANSACTION_ABORTABLE = 120
 
 
-class Identity(NamedTuple):
+class ProducerIdentity(NamedTuple):
     """A producer as the transaction coordinator knows it. On protocol v2 every transaction has its own epoch."""
 
     producer_id: int
@@ -82,7 +82,7 @@ class Identity(NamedTuple):
 
 
 #: What a process sends that has no identity yet: the coordinator gives one and fences every older holder.
-NO_IDENTITY = Identity(-1, -1)
+NO_IDENTITY = ProducerIdentity(-1, -1)
 
 
 class Membership(NamedTuple):
@@ -148,12 +148,12 @@ class InitProducerId(NamedTuple):
 
     transactional_id: str
     transaction_timeout_ms: int
-    identity: Identity = NO_IDENTITY
+    identity: ProducerIdentity = NO_IDENTITY
 
 
 class InitProducerIdAnswer(NamedTuple):
     error: int
-    identity: Identity = NO_IDENTITY
+    identity: ProducerIdentity = NO_IDENTITY
 
 
 class Produce(NamedTuple):
@@ -186,7 +186,7 @@ class TxnOffsetCommit(NamedTuple):
     """Put consumed offsets into the transaction, checked against the membership (v5, KIP-447)."""
 
     transactional_id: str
-    identity: Identity
+    identity: ProducerIdentity
     membership: Membership
     #: The next offset to read of each input partition.
     offsets: Mapping[Partition, int]
@@ -211,14 +211,14 @@ class EndTxn(NamedTuple):
     """End the transaction (v5). The answer has the identity of the next transaction."""
 
     transactional_id: str
-    identity: Identity
+    identity: ProducerIdentity
     committed: bool
 
 
 class EndTxnAnswer(NamedTuple):
     error: int
     #: Epoch one higher, or a new producer id with epoch 0 when the epochs are used up.
-    identity: Identity = NO_IDENTITY
+    identity: ProducerIdentity = NO_IDENTITY
 
 
 class OffsetFetch(NamedTuple):

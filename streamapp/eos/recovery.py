@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple, Protocol
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
+from streamapp.eos.backoff import Backoff
 from streamapp.eos.cluster import Cluster, NoAnswer
-from streamapp.eos.patience import Patience
 from streamapp.eos.protocol import Code, ListOffsets, ListOffsetsAnswer, OffsetFetch, OffsetOf
-from streamapp.eos.remedies import REPEATED, Remedy, UnexpectedCode, named, remedy, worst
+from streamapp.eos.remedies import REPEATED, ErrorRemedy, UnexpectedCode, named, remedy, worst
 from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.types import Partition
 
@@ -47,7 +47,7 @@ async def stable_offsets(
     Waits while a transaction that holds offsets of these partitions is undecided (88): what it says could still be
     committed, and to read on from before it would repeat work. `Unavailable` when that takes longer than `patience_s`.
     """
-    patience = Patience(clock, "waiting for undecided offsets", limit_s=patience_s, on_limit=Unavailable)
+    patience = Backoff(clock, "waiting for undecided offsets", limit_s=patience_s, on_limit=Unavailable)
     found: dict[Partition, int | None] = {}
     while missing := tuple(partition for partition in partitions if partition not in found):
         try:
@@ -72,7 +72,7 @@ async def epoch_ends(
 ) -> dict[Partition, int | None]:
     """Where each of these leader epochs ends in its log; None where the leader does not know that epoch."""
     what = f"asking where leader epochs of {len(epochs)} partitions end"
-    patience = Patience(clock, what, limit_s=patience_s, on_limit=Unavailable)
+    patience = Backoff(clock, what, limit_s=patience_s, on_limit=Unavailable)
     while True:
         try:
             ends = await cluster.epoch_ends(epochs)
@@ -146,7 +146,7 @@ async def newest_append_times(
     return {changelog: max(0, offset.timestamp) // 1000 for changelog, offset in listed.items()}
 
 
-class Reader(Protocol):
+class ChangelogReader(Protocol):
     """The driver's read_committed consumer over the changelogs, already sought to where the plans start."""
 
     def fetch(self) -> Awaitable[int]:
@@ -156,7 +156,7 @@ class Reader(Protocol):
         """The offset that is read next, past control records and aborted ones."""
 
 
-class Progress(NamedTuple):
+class RestoreProgress(NamedTuple):
     """How far a restore is."""
 
     restored: int
@@ -168,19 +168,19 @@ class Progress(NamedTuple):
 
 async def restore(
     cluster: Cluster,
-    reader: Reader,
+    reader: ChangelogReader,
     plans: Mapping[Partition, RestorePlan],
     *,
     clock: Clock = SYSTEM_CLOCK,
     patience_s: float = PATIENCE_S,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[RestoreProgress], None] | None = None,
 ) -> None:
     """Read the changelogs until every position has reached its target, waiting out open transactions below it.
 
     `Unavailable` when nothing has moved for `patience_s`: every open transaction ends by itself before that, so a
     broker is away or a transaction hangs.
     """
-    patience = Patience(clock, "restoring", limit_s=patience_s, on_limit=Unavailable)
+    patience = Backoff(clock, "restoring", limit_s=patience_s, on_limit=Unavailable)
     positions = {changelog: plan.start for changelog, plan in plans.items()}
     restored = 0
     while behind := tuple(changelog for changelog, plan in plans.items() if positions[changelog] < plan.target):
@@ -198,7 +198,7 @@ async def restore(
             blocked = await _blocked(cluster, behind, positions)
         if on_progress is not None:
             remaining = sum(max(0, plan.target - positions[changelog]) for changelog, plan in plans.items())
-            on_progress(Progress(restored, remaining, blocked))
+            on_progress(RestoreProgress(restored, remaining, blocked))
         if not moved:
             names = ", ".join(map(str, blocked or behind))
             await patience.pause(f"an open transaction in {names}" if blocked else f"nothing comes from {names}")
@@ -236,7 +236,7 @@ async def _listed(
     cluster: Cluster, partitions: tuple[Partition, ...], which: OffsetOf, clock: Clock, patience_s: float
 ) -> ListOffsetsAnswer:
     what = f"asking for the {which.name.lower()} offsets of {len(partitions)} partitions"
-    patience = Patience(clock, what, limit_s=patience_s, on_limit=Unavailable)
+    patience = Backoff(clock, what, limit_s=patience_s, on_limit=Unavailable)
     while True:
         try:
             listed = await cluster.list_offsets(ListOffsets(partitions, which))
@@ -253,7 +253,7 @@ async def _listed(
 def _refuse(code: int, what: str) -> None:
     """Raise for a code that repeating cannot change."""
     found = remedy(code)
-    if found is Remedy.CONFIGURE:
+    if found is ErrorRemedy.CONFIGURE:
         raise ConfigurationError(f"{what}: {named(code)}. Nothing is processed; mend it and start again.")
-    if found is not Remedy.DONE and found not in REPEATED:
+    if found is not ErrorRemedy.DONE and found not in REPEATED:
         raise UnexpectedCode(f"{what}: {named(code)}, which has no meaning here.")

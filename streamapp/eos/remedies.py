@@ -15,7 +15,7 @@ from streamapp.errors import TransactionAborted
 from streamapp.types import Partition
 
 
-class Remedy(Enum):
+class ErrorRemedy(Enum):
     """What the caller does next."""
 
     DONE = auto()
@@ -37,77 +37,77 @@ class Remedy(Enum):
 
 
 #: Every code a transactional request is known to be answered with.
-REMEDIES: dict[int, Remedy] = {
-    Code.NONE: Remedy.DONE,
+REMEDIES: dict[int, ErrorRemedy] = {
+    Code.NONE: ErrorRemedy.DONE,
     # The broker failed within; whether the request was carried out is open, as after a time-out. Asked again it is
     # known: seen of Kafka 4.3 while a second producer took the transactional id, where the next answer was 47 or 90.
-    Code.UNKNOWN_SERVER_ERROR: Remedy.REPEAT,
-    Code.CORRUPT_MESSAGE: Remedy.REPEAT,
-    Code.UNKNOWN_TOPIC_OR_PARTITION: Remedy.REROUTE,
-    Code.LEADER_NOT_AVAILABLE: Remedy.REROUTE,
-    Code.NOT_LEADER_OR_FOLLOWER: Remedy.REROUTE,
-    Code.REQUEST_TIMED_OUT: Remedy.REROUTE,
-    Code.REPLICA_NOT_AVAILABLE: Remedy.REROUTE,
-    Code.MESSAGE_TOO_LARGE: Remedy.CONTENT,
-    Code.NETWORK_EXCEPTION: Remedy.REROUTE,
-    Code.COORDINATOR_LOAD_IN_PROGRESS: Remedy.REPEAT,
-    Code.COORDINATOR_NOT_AVAILABLE: Remedy.REROUTE,
-    Code.NOT_COORDINATOR: Remedy.REROUTE,
-    Code.INVALID_TOPIC: Remedy.CONFIGURE,
-    Code.RECORD_LIST_TOO_LARGE: Remedy.CONTENT,
-    Code.NOT_ENOUGH_REPLICAS: Remedy.REPEAT,
-    Code.NOT_ENOUGH_REPLICAS_AFTER_APPEND: Remedy.REPEAT,
-    Code.ILLEGAL_GENERATION: Remedy.UNSEATED,
-    Code.INVALID_GROUP_ID: Remedy.CONFIGURE,
-    Code.UNKNOWN_MEMBER_ID: Remedy.UNSEATED,
+    Code.UNKNOWN_SERVER_ERROR: ErrorRemedy.REPEAT,
+    Code.CORRUPT_MESSAGE: ErrorRemedy.REPEAT,
+    Code.UNKNOWN_TOPIC_OR_PARTITION: ErrorRemedy.REROUTE,
+    Code.LEADER_NOT_AVAILABLE: ErrorRemedy.REROUTE,
+    Code.NOT_LEADER_OR_FOLLOWER: ErrorRemedy.REROUTE,
+    Code.REQUEST_TIMED_OUT: ErrorRemedy.REROUTE,
+    Code.REPLICA_NOT_AVAILABLE: ErrorRemedy.REROUTE,
+    Code.MESSAGE_TOO_LARGE: ErrorRemedy.CONTENT,
+    Code.NETWORK_EXCEPTION: ErrorRemedy.REROUTE,
+    Code.COORDINATOR_LOAD_IN_PROGRESS: ErrorRemedy.REPEAT,
+    Code.COORDINATOR_NOT_AVAILABLE: ErrorRemedy.REROUTE,
+    Code.NOT_COORDINATOR: ErrorRemedy.REROUTE,
+    Code.INVALID_TOPIC: ErrorRemedy.CONFIGURE,
+    Code.RECORD_LIST_TOO_LARGE: ErrorRemedy.CONTENT,
+    Code.NOT_ENOUGH_REPLICAS: ErrorRemedy.REPEAT,
+    Code.NOT_ENOUGH_REPLICAS_AFTER_APPEND: ErrorRemedy.REPEAT,
+    Code.ILLEGAL_GENERATION: ErrorRemedy.UNSEATED,
+    Code.INVALID_GROUP_ID: ErrorRemedy.CONFIGURE,
+    Code.UNKNOWN_MEMBER_ID: ErrorRemedy.UNSEATED,
     # A rebalance has begun but the seat still stands: the events run again under whatever comes of it.
-    Code.REBALANCE_IN_PROGRESS: Remedy.ABORT,
-    Code.TOPIC_AUTHORIZATION_FAILED: Remedy.CONFIGURE,
-    Code.GROUP_AUTHORIZATION_FAILED: Remedy.CONFIGURE,
-    Code.CLUSTER_AUTHORIZATION_FAILED: Remedy.CONFIGURE,
-    Code.INVALID_TIMESTAMP: Remedy.CONTENT,
-    Code.UNSUPPORTED_VERSION: Remedy.CONFIGURE,
+    Code.REBALANCE_IN_PROGRESS: ErrorRemedy.ABORT,
+    Code.TOPIC_AUTHORIZATION_FAILED: ErrorRemedy.CONFIGURE,
+    Code.GROUP_AUTHORIZATION_FAILED: ErrorRemedy.CONFIGURE,
+    Code.CLUSTER_AUTHORIZATION_FAILED: ErrorRemedy.CONFIGURE,
+    Code.INVALID_TIMESTAMP: ErrorRemedy.CONTENT,
+    Code.UNSUPPORTED_VERSION: ErrorRemedy.CONFIGURE,
     # A gap in the sequence: a batch of this epoch was lost between us and the log. The next epoch begins at 0.
-    Code.OUT_OF_ORDER_SEQUENCE_NUMBER: Remedy.ABORT,
+    Code.OUT_OF_ORDER_SEQUENCE_NUMBER: ErrorRemedy.ABORT,
     # Appended before, so long ago that the broker no longer knows where: its offset would be a guess.
-    Code.DUPLICATE_SEQUENCE_NUMBER: Remedy.ABORT,
-    Code.INVALID_PRODUCER_EPOCH: Remedy.ASK,
+    Code.DUPLICATE_SEQUENCE_NUMBER: ErrorRemedy.ABORT,
+    Code.INVALID_PRODUCER_EPOCH: ErrorRemedy.ASK,
     # The transaction is not open any more at the coordinator: it timed out or somebody newer ended it.
-    Code.INVALID_TXN_STATE: Remedy.ASK,
+    Code.INVALID_TXN_STATE: ErrorRemedy.ASK,
     # The coordinator knows another producer id or, after `transactional.id.expiration.ms`, none at all.
-    Code.INVALID_PRODUCER_ID_MAPPING: Remedy.ASK,
-    Code.INVALID_TRANSACTION_TIMEOUT: Remedy.CONFIGURE,
-    Code.CONCURRENT_TRANSACTIONS: Remedy.REPEAT,
-    Code.TRANSACTION_COORDINATOR_FENCED: Remedy.REROUTE,
-    Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Remedy.CONFIGURE,
-    Code.KAFKA_STORAGE_ERROR: Remedy.REROUTE,
+    Code.INVALID_PRODUCER_ID_MAPPING: ErrorRemedy.ASK,
+    Code.INVALID_TRANSACTION_TIMEOUT: ErrorRemedy.CONFIGURE,
+    Code.CONCURRENT_TRANSACTIONS: ErrorRemedy.REPEAT,
+    Code.TRANSACTION_COORDINATOR_FENCED: ErrorRemedy.REROUTE,
+    Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: ErrorRemedy.CONFIGURE,
+    Code.KAFKA_STORAGE_ERROR: ErrorRemedy.REROUTE,
     # The partition's leader lost what it knew of this producer; a new epoch begins its sequence again.
-    Code.UNKNOWN_PRODUCER_ID: Remedy.ASK,
-    Code.FENCED_LEADER_EPOCH: Remedy.REROUTE,
-    Code.UNKNOWN_LEADER_EPOCH: Remedy.REROUTE,
-    Code.OFFSET_NOT_AVAILABLE: Remedy.REPEAT,
-    Code.FENCED_INSTANCE_ID: Remedy.UNSEATED,
-    Code.INVALID_RECORD: Remedy.CONTENT,
-    Code.UNSTABLE_OFFSET_COMMIT: Remedy.REPEAT,
-    Code.THROTTLING_QUOTA_EXCEEDED: Remedy.REPEAT,
-    Code.PRODUCER_FENCED: Remedy.ASK,
-    Code.UNKNOWN_TOPIC_ID: Remedy.REROUTE,
-    Code.TRANSACTION_ABORTABLE: Remedy.ABORT,
+    Code.UNKNOWN_PRODUCER_ID: ErrorRemedy.ASK,
+    Code.FENCED_LEADER_EPOCH: ErrorRemedy.REROUTE,
+    Code.UNKNOWN_LEADER_EPOCH: ErrorRemedy.REROUTE,
+    Code.OFFSET_NOT_AVAILABLE: ErrorRemedy.REPEAT,
+    Code.FENCED_INSTANCE_ID: ErrorRemedy.UNSEATED,
+    Code.INVALID_RECORD: ErrorRemedy.CONTENT,
+    Code.UNSTABLE_OFFSET_COMMIT: ErrorRemedy.REPEAT,
+    Code.THROTTLING_QUOTA_EXCEEDED: ErrorRemedy.REPEAT,
+    Code.PRODUCER_FENCED: ErrorRemedy.ASK,
+    Code.UNKNOWN_TOPIC_ID: ErrorRemedy.REROUTE,
+    Code.TRANSACTION_ABORTABLE: ErrorRemedy.ABORT,
 }
 
 #: Remedies after which the same request goes out again, unchanged.
-REPEATED = frozenset({Remedy.REPEAT, Remedy.REROUTE})
+REPEATED = frozenset({ErrorRemedy.REPEAT, ErrorRemedy.REROUTE})
 
 #: Which of several codes of one answer decides: what ends the most comes first.
 _GRAVITY = (
-    Remedy.ASK,
-    Remedy.UNSEATED,
-    Remedy.CONFIGURE,
-    Remedy.CONTENT,
-    Remedy.ABORT,
-    Remedy.REROUTE,
-    Remedy.REPEAT,
-    Remedy.DONE,
+    ErrorRemedy.ASK,
+    ErrorRemedy.UNSEATED,
+    ErrorRemedy.CONFIGURE,
+    ErrorRemedy.CONTENT,
+    ErrorRemedy.ABORT,
+    ErrorRemedy.REROUTE,
+    ErrorRemedy.REPEAT,
+    ErrorRemedy.DONE,
 )
 
 
@@ -132,7 +132,7 @@ class ContentRefused(TransactionAborted):
         )
 
 
-def remedy(code: int) -> Remedy:
+def remedy(code: int) -> ErrorRemedy:
     """The remedy for a code; `UnexpectedCode` for one that is not in the table."""
     found = REMEDIES.get(code)
     if found is None:

@@ -24,7 +24,7 @@ _REQUEST_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckFinding:
     """One check: what was looked at, and what is wrong with it; no problem, no advice needed."""
 
     check: str
@@ -35,23 +35,23 @@ class Finding:
         return not self.problems
 
 
-async def check(settings: Settings, timeout_s: float = REACH_TIMEOUT_S) -> list[Finding]:
+async def check(settings: Settings, timeout_s: float = REACH_TIMEOUT_S) -> list[CheckFinding]:
     """Every finding. `Unavailable` when no broker answers: then nothing else can be looked at."""
     listener = Listener()
     client = admin_client(settings, listener)
     # A worker's own way to connect first: it knows why one that answers cannot be used.
-    protocol = Finding("transaction protocol 2", tuple(await _protocol(settings)))
+    protocol = CheckFinding("transaction protocol 2", tuple(await _protocol(settings)))
     metadata = reach(client, settings, listener, timeout_s)
     broker_config, hidden = _broker_config(client, metadata)
     return [
-        *([Finding("the brokers' settings", (hidden,))] if hidden else []),
+        *([CheckFinding("the brokers' settings", (hidden,))] if hidden else []),
         protocol,
-        Finding("copies of the brokers' own topics", tuple(_own_topics(len(metadata.brokers), broker_config))),
-        Finding("time-outs", tuple(_timeouts(settings, broker_config))),
-        Finding("leader elections", tuple(_elections(broker_config))),
-        Finding("topics", tuple(_topics(settings))),
-        Finding("state directory", tuple(_directory(settings))),
-        Finding("no twin of this INSTANCE", tuple(_twin(settings, client))),
+        CheckFinding("copies of the brokers' own topics", tuple(_own_topics(len(metadata.brokers), broker_config))),
+        CheckFinding("time-outs", tuple(_timeouts(settings, broker_config))),
+        CheckFinding("leader elections", tuple(_elections(broker_config))),
+        CheckFinding("topics", tuple(_topics(settings))),
+        CheckFinding("state directory", tuple(_directory(settings))),
+        CheckFinding("no twin of this INSTANCE", tuple(_twin(settings, client))),
     ]
 
 

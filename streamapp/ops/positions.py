@@ -12,10 +12,19 @@ from typing import NamedTuple
 
 from streamapp.engine.environment import Environment
 from streamapp.engine.positions import Positions
+from streamapp.eos.at_least_once import AtLeastOnceCluster, AtLeastOnceProducer
+from streamapp.eos.backoff import Backoff
 from streamapp.eos.cluster import NoAnswer
-from streamapp.eos.patience import Patience
-from streamapp.eos.plain import PlainCluster, PlainProducer
-from streamapp.eos.positions import NUMBER, Found, Position, epochs_of, key_of, positions_topic, start_of, value_of
+from streamapp.eos.positions import (
+    NUMBER,
+    FoundPosition,
+    Position,
+    epochs_of,
+    key_of,
+    positions_topic,
+    start_of,
+    value_of,
+)
 from streamapp.eos.producer import Producer
 from streamapp.eos.protocol import Code, Membership, OffsetOf, TopicDescription
 from streamapp.eos.recovery import epoch_ends, listed_offsets, stable_offsets
@@ -37,7 +46,7 @@ class Choice(Enum):
     LATEST = "latest"
 
 
-class Row(NamedTuple):
+class PositionRow(NamedTuple):
     """One partition, and why a worker refuses to read it, if it does."""
 
     partition: Partition
@@ -48,16 +57,16 @@ class Row(NamedTuple):
     problem: str | None = None
 
 
-class Accepted(NamedTuple):
+class AcceptedPosition(NamedTuple):
     """Where a partition goes on from, and where it was."""
 
-    before: Row
+    before: PositionRow
     offset: int
     #: False: it was only looked at.
     written: bool
 
 
-async def show(environment: Environment, settings: Settings) -> list[Row]:
+async def show(environment: Environment, settings: Settings) -> list[PositionRow]:
     """Every partition that has a position, in order. Changes nothing."""
     cluster = await environment.connect()
     try:
@@ -70,7 +79,7 @@ async def show(environment: Environment, settings: Settings) -> list[Row]:
 
 async def accept(
     environment: Environment, settings: Settings, partition: Partition, choice: Choice, *, execute: bool
-) -> Accepted:
+) -> AcceptedPosition:
     """Have a partition go on from there; without `execute` only say what would be. Refused while the group is active.
 
     Raises `StreamAppError` where it is active, and `ConfigurationError` where there is no such place in the log.
@@ -85,12 +94,12 @@ async def accept(
         if execute:
             position = Position(topic.topic_id, offset, topic.leader_epochs[partition.number], topic.partition_count)
             await _write(cluster, environment, settings, partition, position)
-        return Accepted(_row(found, settings.id), offset, execute)
+        return AcceptedPosition(_row(found, settings.id), offset, execute)
     finally:
         await cluster.close()
 
 
-def _chosen(found: Found, choice: Choice) -> int:
+def _chosen(found: FoundPosition, choice: Choice) -> int:
     """The offset of a choice. `ConfigurationError` where the log has nothing there, or there is no such offset."""
     places = {
         Choice.POSITION: found.position.offset if found.position is not None else None,
@@ -109,17 +118,17 @@ def _chosen(found: Found, choice: Choice) -> int:
     return offset
 
 
-def _row(found: Found, group: str) -> Row:
+def _row(found: FoundPosition, group: str) -> PositionRow:
     problem = None
     try:
         start_of(found, group)
     except ConfigurationError as exc:
         problem = str(exc)
     position = found.position.offset if found.position is not None else None
-    return Row(found.partition, position, found.committed, found.earliest, found.end, problem)
+    return PositionRow(found.partition, position, found.committed, found.earliest, found.end, problem)
 
 
-async def _read(cluster: PlainCluster, environment: Environment, group: str) -> Positions:
+async def _read(cluster: AtLeastOnceCluster, environment: Environment, group: str) -> Positions:
     positions = Positions(group)
     topic = await _described(cluster, environment, Partition(positions.topic, NUMBER))
     assert topic.partition_count
@@ -127,8 +136,8 @@ async def _read(cluster: PlainCluster, environment: Environment, group: str) -> 
     return positions
 
 
-async def _described(cluster: PlainCluster, environment: Environment, partition: Partition) -> TopicDescription:
-    patience = Patience(environment.clock, "describing topics", limit_s=_PATIENCE_S, on_limit=Unavailable)
+async def _described(cluster: AtLeastOnceCluster, environment: Environment, partition: Partition) -> TopicDescription:
+    patience = Backoff(environment.clock, "describing topics", limit_s=_PATIENCE_S, on_limit=Unavailable)
     while True:
         try:
             found = await cluster.describe_topic(partition.topic)
@@ -144,8 +153,12 @@ async def _described(cluster: PlainCluster, environment: Environment, partition:
 
 
 async def _found(
-    cluster: PlainCluster, environment: Environment, group: str, positions: Positions, partitions: Collection[Partition]
-) -> dict[Partition, Found]:
+    cluster: AtLeastOnceCluster,
+    environment: Environment,
+    group: str,
+    positions: Positions,
+    partitions: Collection[Partition],
+) -> dict[Partition, FoundPosition]:
     """What a worker would find, but for the tables. A partition that does not exist any more is left out."""
     clock, topics = environment.clock, {}
     for topic in {partition.topic for partition in partitions}:
@@ -163,13 +176,13 @@ async def _found(
     epochs = epochs_of(there, known, ids)
     epoch_end = await epoch_ends(cluster, epochs, clock=clock) if epochs else {}
     return {
-        at: Found(at, ids[at.topic], committed[at], known.get(at), earliest[at], ends[at], epoch_end.get(at))
+        at: FoundPosition(at, ids[at.topic], committed[at], known.get(at), earliest[at], ends[at], epoch_end.get(at))
         for at in there
     }
 
 
-async def _refuse_an_active_group(cluster: PlainCluster, environment: Environment, group: str) -> None:
-    patience = Patience(environment.clock, "describing the group", limit_s=_PATIENCE_S, on_limit=Unavailable)
+async def _refuse_an_active_group(cluster: AtLeastOnceCluster, environment: Environment, group: str) -> None:
+    patience = Backoff(environment.clock, "describing the group", limit_s=_PATIENCE_S, on_limit=Unavailable)
     while True:
         try:
             described = await cluster.describe_group(group)
@@ -186,13 +199,13 @@ async def _refuse_an_active_group(cluster: PlainCluster, environment: Environmen
 
 
 async def _write(
-    cluster: PlainCluster, environment: Environment, settings: Settings, partition: Partition, position: Position
+    cluster: AtLeastOnceCluster, environment: Environment, settings: Settings, partition: Partition, position: Position
 ) -> None:
     """The position and the group's offset, in one transaction."""
     group, clock = settings.id, environment.clock
     producer: Producer
     if settings.processing_guarantee == "at_least_once":
-        producer = PlainProducer(cluster, limit_s=_TRANSACTION_S, clock=clock)
+        producer = AtLeastOnceProducer(cluster, limit_s=_TRANSACTION_S, clock=clock)
     else:
         name = f"{group}-positions-accept"
         producer = Producer(cluster, name, transaction_timeout_s=_TRANSACTION_S, clock=clock)

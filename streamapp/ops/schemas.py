@@ -25,7 +25,7 @@ RECORDS, RELEASED = "streamapp.records", Path("schemas")
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-class State(StrEnum):
+class SchemaState(StrEnum):
     """How a record stands against its released schema."""
 
     SAME = "same"
@@ -34,11 +34,11 @@ class State(StrEnum):
     BROKEN = "broken"
 
 
-class Finding(NamedTuple):
+class SchemaFinding(NamedTuple):
     """One record against what was released."""
 
     name: str
-    state: State
+    state: SchemaState
     #: Why old records would not be read, or not mean the same.
     breaks: list[Problem]
     #: Why readers of the released version would refuse new records: they must be upgraded first.
@@ -106,27 +106,27 @@ def _read(path: Path) -> Schema:
     return schema
 
 
-def check(now: dict[str, Schema], before: dict[str, Schema]) -> list[Finding]:
+def check(now: dict[str, Schema], before: dict[str, Schema]) -> list[SchemaFinding]:
     """Every record, now or released, in the order of their names. Pure."""
     return [_finding(name, now.get(name), before.get(name)) for name in sorted({*now, *before})]
 
 
-def _finding(name: str, now: Schema | None, before: Schema | None) -> Finding:
+def _finding(name: str, now: Schema | None, before: Schema | None) -> SchemaFinding:
     if before is None:
-        return Finding(name, State.NEW, [], [])
+        return SchemaFinding(name, SchemaState.NEW, [], [])
     if now is None:
         gone = Problem(
             name,
             "is gone, and topics may still hold it",
             f"Keep the struct; once nothing holds such records any more, delete {name}.json.",
         )
-        return Finding(name, State.BROKEN, [gone], [])
+        return SchemaFinding(name, SchemaState.BROKEN, [gone], [])
     if _judged(now) == _judged(before):
-        return Finding(name, State.SAME, [], [])
+        return SchemaFinding(name, SchemaState.SAME, [], [])
     breaks = problems(before, now)
     if breaks:
-        return Finding(name, State.BROKEN, breaks, [])
-    return Finding(name, State.CHANGED, [], problems(now, before))
+        return SchemaFinding(name, SchemaState.BROKEN, breaks, [])
+    return SchemaFinding(name, SchemaState.CHANGED, [], problems(now, before))
 
 
 def _judged(schema: Schema) -> Schema:

@@ -16,17 +16,17 @@ from streamapp.types import Partition
 KEPT_S = 1.0
 
 
-class Coordinator(Protocol):
+class GroupDescriber(Protocol):
     """What is asked of a cluster."""
 
     async def describe_group(self, group: str) -> GroupDescription:
         """The group's members, as its coordinator has them now."""
 
 
-class Members:
+class PartitionOwners:
     """The owners of one group's partitions."""
 
-    def __init__(self, coordinator: Coordinator, group: str, clock: Clock) -> None:
+    def __init__(self, coordinator: GroupDescriber, group: str, clock: Clock) -> None:
         self._coordinator = coordinator
         self._group = group
         self._clock = clock

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MARKS_MAX = 100
 
 
-class Row(NamedTuple):
+class ShownRow(NamedTuple):
     """A row for people and programs."""
 
     #: As text; bytes that are no UTF-8 are shown with `\\x..`.
@@ -62,7 +62,7 @@ class TableView:
                 return self.value_of(raw)
         return None
 
-    def page(self, rows: Committed, after: bytes | None, limit: int) -> list[tuple[bytes, Row]]:
+    def page(self, rows: Committed, after: bytes | None, limit: int) -> list[tuple[bytes, ShownRow]]:
         """At most `limit` rows behind the stored key `after`, each with its stored key."""
         start = b"" if after is None else after + b"\0"
         return [(key, self._row(key, raw)) for key, raw in rows.items(start=start, limit=limit)]
@@ -77,10 +77,10 @@ class TableView:
         except UnicodeDecodeError:
             return [key]
 
-    def _row(self, stored: bytes, raw: bytes) -> Row:
+    def _row(self, stored: bytes, raw: bytes) -> ShownRow:
         key = self._path_bytes(stored)
         is_stored = self._stored(key)[0] != stored
-        return Row(self._shown(stored), quote(key, safe=""), is_stored, self.value_of(raw), len(stored) + len(raw))
+        return ShownRow(self._shown(stored), quote(key, safe=""), is_stored, self.value_of(raw), len(stored) + len(raw))
 
     def _shown(self, stored: bytes) -> str:
         text = _text(stored)

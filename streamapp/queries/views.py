@@ -16,11 +16,10 @@ from streamapp.driver.placements import Placements
 from streamapp.driver.session import Session
 from streamapp.driver.tables.inbox import InboxTable
 from streamapp.errors import StateCorrupted, StoreError, StreamAppError
-from streamapp.queries.owners import Members
-from streamapp.queries.table_view import InboxView, Row, TableView
+from streamapp.queries.owners import PartitionOwners
+from streamapp.queries.table_view import InboxView, ShownRow, TableView
 from streamapp.queries.window_view import WindowView
-from streamapp.state import Partition as StorePartition
-from streamapp.state import UnitEnded
+from streamapp.state import TablePartition, UnitEnded
 from streamapp.types import Partition
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Views:
         self.restoring = session.restoring
         self._app = app
         self._placements = Placements(app)
-        self._members = Members(session.cluster, app.settings.id, SYSTEM_CLOCK)
+        self._members = PartitionOwners(session.cluster, app.settings.id, SYSTEM_CLOCK)
 
     # --- tables
 
@@ -105,10 +104,10 @@ class Views:
 
     def page(
         self, table: str, partition: int, after: bytes | None, limit: int, bytes_max: int
-    ) -> tuple[list[Row], bytes | None, Version]:
+    ) -> tuple[list[ShownRow], bytes | None, Version]:
         """Rows behind a stored key, the stored key to go on behind (None: that was all), and the version."""
         task, store = self._mine(table, partition)
-        view, found = self.view(table), list[Row]()
+        view, found = self.view(table), list[ShownRow]()
         with _readable():
             while len(found) < limit:
                 portion = view.page(store.committed, after, min(_PORTION_ROWS, limit - len(found)))
@@ -127,7 +126,7 @@ class Views:
         except StreamAppError as exc:
             raise NotReady(str(exc)) from exc
 
-    def _mine(self, table: str, partition: int) -> tuple[Task, StorePartition]:
+    def _mine(self, table: str, partition: int) -> tuple[Task, TablePartition]:
         task = self._task(table, partition)
         if task is None:
             raise NotReady(f"{table}[{partition}] is not owned by this worker now")
@@ -139,7 +138,7 @@ class Views:
                 return task
         return None
 
-    def _version(self, task: Task, store: StorePartition, table: str) -> Version:
+    def _version(self, task: Task, store: TablePartition, table: str) -> Version:
         committed = self.engine.committed
         inputs = {at.topic: committed[at] for at in task.inputs if at in committed}
         return Version(

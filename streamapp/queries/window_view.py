@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from streamapp.clock import format_rfc3339
-from streamapp.queries.table_view import Row, TableView
+from streamapp.queries.table_view import ShownRow, TableView
 from streamapp.state import Committed
 from streamapp.windows.event_time import milliseconds
-from streamapp.windows.kinds import Window
-from streamapp.windows.rows import KEPT, OPEN, end_and_key, windows_of
-from streamapp.windows.rows import Row as WindowRow
+from streamapp.windows.rows import KEPT, OPEN, WindowRow, end_and_key, windows_of
+from streamapp.windows.windowers import Window
 
 if TYPE_CHECKING:
     from streamapp.driver.tables.windowed import WindowedTable
@@ -55,17 +54,17 @@ class WindowView(TableView):
                     break
                 yield window, row, final
 
-    def page(self, rows: Committed, after: bytes | None, limit: int) -> list[tuple[bytes, Row]]:
+    def page(self, rows: Committed, after: bytes | None, limit: int) -> list[tuple[bytes, ShownRow]]:
         start = OPEN if after is None else after + b"\0"
         return [(stored, self._row(stored, raw)) for stored, raw in rows.items(start=start, limit=limit)]
 
-    def _row(self, stored: bytes, raw: bytes) -> Row:
+    def _row(self, stored: bytes, raw: bytes) -> ShownRow:
         end, key = end_and_key(stored)
         row = WindowRow.unpack(raw)
         begins = format_rfc3339(row.start / 1000)
         path = quote(self._path_bytes(key) + b"|" + begins.encode(), safe="")
         value = self._value(Window(row.start, end), row, stored[:1] == KEPT)
-        return Row(f"{self._shown(key)}|{begins}", path, False, value, len(stored) + len(raw))
+        return ShownRow(f"{self._shown(key)}|{begins}", path, False, value, len(stored) + len(raw))
 
     def _value(self, window: Window, row: WindowRow, final: bool) -> dict[str, Any]:
         value = self._windowed.shown(window, row, final)

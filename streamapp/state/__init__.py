@@ -1,7 +1,7 @@
 """Tables on disk, committed with Kafka's transactions: knows neither Kafka nor Faust, nor asyncio.
 
     state = StateDirectory(settings.state_directory, app=settings.id)         or MemoryState()
-    balances = state.open_partition(Identity("app", "balances", 0, "app-balances-changelog"))
+    balances = state.open_partition(StoreIdentity("app", "balances", 0, "app-balances-changelog"))
     unit = balances.begin()
     unit.set(b"alice", b"10")
     unit.merge()
@@ -15,21 +15,21 @@ the disk refused, stop. `ConfigurationError`: do not start. `UnitEnded`: a defec
 from __future__ import annotations
 
 from streamapp.state.directory import DirectoryInUse, StateDirectory
-from streamapp.state.identity import Identity
+from streamapp.state.identity import StoreIdentity
 from streamapp.state.memory import MemoryState
 from streamapp.state.options import SharedMemory
 from streamapp.state.overlay import UnitEnded
-from streamapp.state.partition import Committed, Partition
-from streamapp.state.unit import Unit
+from streamapp.state.partition import Committed, TablePartition
+from streamapp.state.unit import StoreTransaction
 
 __all__ = [
     "Committed",
     "DirectoryInUse",
-    "Identity",
     "MemoryState",
-    "Partition",
     "SharedMemory",
     "StateDirectory",
-    "Unit",
+    "StoreIdentity",
+    "StoreTransaction",
+    "TablePartition",
     "UnitEnded",
 ]

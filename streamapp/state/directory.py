@@ -16,9 +16,9 @@ import uuid
 from pathlib import Path
 
 from streamapp.errors import ConfigurationError, StoreError
-from streamapp.state.identity import FORMAT, Identity
+from streamapp.state.identity import FORMAT, StoreIdentity
 from streamapp.state.options import SharedMemory
-from streamapp.state.partition import Partition
+from streamapp.state.partition import TablePartition
 from streamapp.state.rocks import RocksStorage
 
 _LOCK = "LOCK"
@@ -42,7 +42,7 @@ class StateDirectory:
         self.path = path
         self.app = app
         self._memory = memory or SharedMemory()
-        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._partitions: dict[tuple[str, int], TablePartition] = {}
         try:
             self._lock: int | None = self._locked()
             try:
@@ -94,7 +94,7 @@ class StateDirectory:
             )
         return worker_id
 
-    def open_partition(self, identity: Identity, retention_s: int | None = None) -> Partition:
+    def open_partition(self, identity: StoreIdentity, retention_s: int | None = None) -> TablePartition:
         """The store of `identity`, made when there is none. After `StateCorrupted`: `wipe()`, and open again."""
         if self._lock is None:
             raise ConfigurationError(f"The state directory {self.path} is closed.")
@@ -108,10 +108,10 @@ class StateDirectory:
         except OSError as error:
             raise StoreError(f"{path} cannot be used: {error}. Nothing was changed.") from error
         storage = RocksStorage(path, identity.name, self._memory, create=create, segmented=retention_s is not None)
-        self._partitions[key] = Partition(identity.name, storage, retention_s)
+        self._partitions[key] = TablePartition(identity.name, storage, retention_s)
         return self._partitions[key]
 
-    def _is_new(self, path: Path, identity: Identity) -> bool:
+    def _is_new(self, path: Path, identity: StoreIdentity) -> bool:
         """Whether the store is to be made: claim its directory then. Else it is ours, or this raises."""
         file = path / _IDENTITY
         if not file.exists():
@@ -122,7 +122,7 @@ class StateDirectory:
             path.mkdir(parents=True, exist_ok=True)
             _write_durably(file, identity.to_json())
             return True
-        identity.check_same(Identity.from_json(file.read_bytes(), str(file)), str(path))
+        identity.check_same(StoreIdentity.from_json(file.read_bytes(), str(file)), str(path))
         return False
 
     def wipe(self, table: str, partition: int) -> None:

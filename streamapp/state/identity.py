@@ -16,7 +16,7 @@ _TABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class StoreIdentity:
     """One partition of one table of one application, and the changelog that its checkpoint counts in.
 
     `changelog_id` is Kafka's topic id, None where it is not known: a topic that was deleted and made again has the
@@ -53,7 +53,7 @@ class Identity:
             raise StateCorrupted(f"{where} is of format {found}, not {FORMAT}. Wipe this store and restore it.")
         return identity
 
-    def check_same(self, stored: Identity, where: str) -> None:
+    def check_same(self, stored: StoreIdentity, where: str) -> None:
         """Raises `ConfigurationError` naming every difference: the values there are another store's, or the last
         copy of a changelog that was deleted, and that is for a person to decide."""
         differences = [

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from streamapp.errors import ConfigurationError
-from streamapp.state.identity import Identity
+from streamapp.state.identity import StoreIdentity
 from streamapp.state.overlay import Change, UnitEnded
-from streamapp.state.partition import Partition
+from streamapp.state.partition import TablePartition
 from streamapp.state.segments import FOREVER
 
 
@@ -116,9 +116,9 @@ class MemoryState:
     """The partitions of a worker, in memory. The same methods as `StateDirectory`."""
 
     def __init__(self) -> None:
-        self._stored: dict[tuple[str, int], tuple[Identity, MemoryStorage]] = {}
+        self._stored: dict[tuple[str, int], tuple[StoreIdentity, MemoryStorage]] = {}
 
-    def open_partition(self, identity: Identity, retention_s: int | None = None) -> Partition:
+    def open_partition(self, identity: StoreIdentity, retention_s: int | None = None) -> TablePartition:
         name = identity.name
         key = (identity.table, identity.partition)
         if key in self._stored:
@@ -128,7 +128,7 @@ class MemoryState:
         else:
             storage = MemoryStorage(name, segmented=retention_s is not None)
             self._stored[key] = (identity, storage)
-        return Partition(name, storage, retention_s)
+        return TablePartition(name, storage, retention_s)
 
     def wipe(self, table: str, partition: int) -> None:
         """Forget what this partition stored. Close it first."""

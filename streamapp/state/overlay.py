@@ -49,7 +49,7 @@ def in_range(overlay: Overlay, start: bytes, stop: bytes | None) -> list[Change]
     return sorted(change for change in overlay.items() if start <= change[0] < stop)
 
 
-class Order:
+class KeyOrder:
     """The keys of an overlay in order, kept up from one range to the next: a range costs what is in it.
 
     An overlay only ever gets keys until it is replaced, so those that are new since the last range are its last ones,

@@ -1,9 +1,9 @@
 cimport cython
 
-from streamapp.state.unit cimport Unit
+from streamapp.state.unit cimport StoreTransaction
 
 
-cdef class Partition:
+cdef class TablePartition:
     cdef public object name, overlay, committed, _storage
     cdef public dict _sealed
     cdef public long long version, bytes_max
@@ -12,7 +12,7 @@ cdef class Partition:
     cdef bint _closed
     cdef object __weakref__
 
-    cpdef Unit begin(self)
+    cpdef StoreTransaction begin(self)
     @cython.locals(sealed=dict)
     cpdef list read_all(self, list keys)
     cpdef _sealed_or_stored(self, key)

@@ -19,23 +19,23 @@ from itertools import islice
 
 from streamapp.failpoints import failpoint
 from streamapp.state.keys import key_range
-from streamapp.state.overlay import MISSING, Change, Ended, Order, Overlay, UnitEnded, merged
+from streamapp.state.overlay import MISSING, Change, Ended, KeyOrder, Overlay, UnitEnded, merged
 from streamapp.state.segments import FOREVER, is_expired, segment_end_s
 from streamapp.state.storage import Storage
-from streamapp.state.unit import Unit
+from streamapp.state.unit import StoreTransaction
 
 #: Records of one batch while restoring: large enough to amortise the call, small enough to stay below 1 MiB or so.
 RESTORE_BATCH = 5_000
 
 
-class Partition:
+class TablePartition:
     """See the module. `retention_s` None keeps every key; else call `advance()` before the event's writes."""
 
     def __init__(self, name: str, storage: Storage, retention_s: int | None = None) -> None:
         self.name = name
         self.overlay: Overlay = {}
         self.committed = Committed(storage)
-        self._order = Order(self.overlay)
+        self._order = KeyOrder(self.overlay)
         #: What a transaction in flight has of it; empty while there is none, or it has nothing.
         self._sealed: Overlay = {}
         self._sealed_order = self._order
@@ -64,11 +64,11 @@ class Partition:
     def closed(self) -> bool:
         return self._closed
 
-    def begin(self) -> Unit:
+    def begin(self) -> StoreTransaction:
         """A unit that sees everything finished so far. Several may be open when they share no key."""
         if self._closed:
             raise UnitEnded(f"{self.name} is closed")
-        return Unit(self, self.overlay, self._read)
+        return StoreTransaction(self, self.overlay, self._read)
 
     def read_all(self, keys: list[bytes]) -> list[bytes | None]:
         """What a unit would find that nothing finished has written to, of many keys at once.
@@ -163,7 +163,7 @@ class Partition:
             self._place(newest_s)
         horizon_s = newest_s if oldest_s is None else min(newest_s, oldest_s)
         while is_expired((oldest := self._storage.segments[-1]), horizon_s, self._retention_s):
-            failpoint("K21")
+            failpoint("inbox.before_expiry")
             self._storage.drop_segment(oldest)
             self.version += 1
 
@@ -173,13 +173,13 @@ class Partition:
         if not self._sealed:
             return stored
         if self._sealed_order.overlay is not self._sealed:
-            self._sealed_order = Order(self._sealed)
+            self._sealed_order = KeyOrder(self._sealed)
         return [self._sealed_order.between(start, stop), *stored]
 
-    def ordered(self, overlay: Overlay) -> Order:
+    def ordered(self, overlay: Overlay) -> KeyOrder:
         """The order of a unit's overlay, for its iteration."""
         if self._order.overlay is not overlay:
-            self._order = Order(overlay)
+            self._order = KeyOrder(overlay)
         return self._order
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 cimport cython
 
 
-cdef class Unit:
+cdef class StoreTransaction:
     cdef object _partition, _read, _ended
     cdef long long _bytes_max
     cdef dict _overlay, _staged

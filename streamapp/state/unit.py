@@ -13,7 +13,7 @@ from typing import Protocol
 
 from streamapp.errors import RecordError
 from streamapp.state.keys import key_range
-from streamapp.state.overlay import MISSING, Change, Order, Overlay, UnitEnded, in_range, merged
+from streamapp.state.overlay import MISSING, Change, KeyOrder, Overlay, UnitEnded, in_range, merged
 
 _MERGED = "this unit was merged: begin another one"
 _DROPPED = "this unit was dropped: begin another one"
@@ -29,11 +29,11 @@ class Layers(Protocol):
     def layers(self, start: bytes, stop: bytes | None) -> list[Iterator[Change]]:
         """What is below the overlay, newest first."""
 
-    def ordered(self, overlay: Overlay) -> Order:
+    def ordered(self, overlay: Overlay) -> KeyOrder:
         """The order of the overlay's keys."""
 
 
-class Unit:
+class StoreTransaction:
     """The table changes of one event, all or nothing: `merge()` keeps them for the commit, `drop()` forgets them.
 
     Every use after either raises `UnitEnded`, so an agent of an older attempt cannot write into a newer one.

@@ -24,13 +24,13 @@ from streamapp.eos.partitioner import DEFAULT
 from streamapp.eos.positions import positions_topic
 from streamapp.errors import StreamAppError
 from streamapp.testing import inputs, readings
+from streamapp.testing.app_loader import SERVICE, AppLoader
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.clock import EPOCH_S
-from streamapp.testing.fresh import SERVICE, Fresh
+from streamapp.testing.crash_points import Crashed, CrashPoints
+from streamapp.testing.extra_member import Visits
 from streamapp.testing.loop import VirtualLoop
-from streamapp.testing.points import Crashed, CrashPoints
 from streamapp.testing.readings import DeadLetter, Record
-from streamapp.testing.visitor import Visits
 from streamapp.testing.worker import Worker
 from streamapp.types import Partition
 
@@ -49,7 +49,7 @@ class Bench:
         self.points = CrashPoints()
         self.broker = MemoryBroker()
         self._loop = VirtualLoop(seed)
-        fresh = Fresh(target, {"instance": "test", "store": "memory", **settings})
+        fresh = AppLoader(target, {"instance": "test", "store": "memory", **settings})
         self._worker = Worker(self.broker, self._loop, fresh)
         self._visits = Visits(self.broker, self._loop, self._worker)
         self._closed = False

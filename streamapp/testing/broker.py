@@ -22,7 +22,6 @@ from streamapp.eos.protocol import (
     EpochEnd,
     EpochEnds,
     Features,
-    Identity,
     InitProducerId,
     InitProducerIdAnswer,
     ListedOffset,
@@ -36,6 +35,7 @@ from streamapp.eos.protocol import (
     Produce,
     ProduceAnswer,
     Produced,
+    ProducerIdentity,
     TopicDescription,
     TxnOffsetCommit,
     TxnOffsetCommitAnswer,
@@ -44,7 +44,7 @@ from streamapp.testing.clock import EPOCH_S
 from streamapp.testing.groups import Group
 from streamapp.testing.log import PartitionLog
 from streamapp.testing.offsets import GroupOffsets
-from streamapp.testing.transactions import Target, Transaction, TransactionCoordinator
+from streamapp.testing.transactions import BrokerTransaction, Target, TransactionCoordinator
 from streamapp.types import Headers, Partition
 
 # Where a record batch has its producer id and epoch, for the question to the coordinator (KIP-98).
@@ -206,7 +206,7 @@ class MemoryBroker:
             return Produced(Code.UNKNOWN_TOPIC_OR_PARTITION)
         if transactional_id is None:
             return log.append(payload, self.append_ms())
-        identity = Identity(
+        identity = ProducerIdentity(
             int.from_bytes(payload[_IDENTITY_AT : _IDENTITY_AT + 8], signed=True),
             int.from_bytes(payload[_IDENTITY_AT + 8 : _IDENTITY_AT + 10], signed=True),
         )
@@ -218,7 +218,7 @@ class MemoryBroker:
                 return Produced(code)
         return log.append(payload, self.append_ms())
 
-    def _admit(self, transactional_id: str, identity: Identity, target: Target) -> int:
+    def _admit(self, transactional_id: str, identity: ProducerIdentity, target: Target) -> int:
         code = self.coordinator.add(transactional_id, identity, target, self.now_ms())
         if code == Code.NONE and not self._sweeping:
             self._sweeping = True
@@ -298,7 +298,7 @@ class MemoryBroker:
         if self._sweeping:
             self._schedule(self._sweep_interval_s, self._sweep)
 
-    def _write_markers(self, transaction: Transaction, committed: bool) -> None:
+    def _write_markers(self, transaction: BrokerTransaction, committed: bool) -> None:
         identity = transaction.identity
         for target in list(transaction.targets):
             delay_s = self.marker_delay_s()
@@ -307,10 +307,14 @@ class MemoryBroker:
             else:
                 self._later(delay_s, transaction, target, identity, committed)
 
-    def _later(self, delay_s: float, transaction: Transaction, target: Target, identity: Identity, ok: bool) -> None:
+    def _later(
+        self, delay_s: float, transaction: BrokerTransaction, target: Target, identity: ProducerIdentity, ok: bool
+    ) -> None:
         self._schedule(delay_s, lambda: self._write_marker(transaction, target, identity, ok))
 
-    def _write_marker(self, transaction: Transaction, target: Target, identity: Identity, committed: bool) -> None:
+    def _write_marker(
+        self, transaction: BrokerTransaction, target: Target, identity: ProducerIdentity, committed: bool
+    ) -> None:
         if isinstance(target, str):
             self.group(target).offsets.mark(identity.producer_id, committed)
         elif target in self.logs:

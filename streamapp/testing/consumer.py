@@ -20,7 +20,7 @@ from streamapp.testing.members import Assignment, Join, JoinAnswer, Share, said,
 from streamapp.types import Partition
 
 
-class Listener(Protocol):
+class MemoryListener(Protocol):
     """Told of each change, and awaited; heartbeats go on meanwhile."""
 
     async def assigned(self, partitions: Collection[Partition], membership: Membership) -> None:
@@ -44,7 +44,7 @@ class MemoryConsumer:
         cluster: MemoryCluster,
         group: str,
         partition_counts: Mapping[str, int],
-        listener: Listener,
+        listener: MemoryListener,
         clock: Clock,
         *,
         instance_id: str | None = None,

@@ -21,9 +21,9 @@ from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.delivery.inbox import Mark
 from streamapp.eos.positions import positions_topic, read_position
 from streamapp.testing import readings
+from streamapp.testing.app_loader import SERVICE
 from streamapp.testing.bench import Bench
-from streamapp.testing.fresh import SERVICE
-from streamapp.testing.points import POINTS
+from streamapp.testing.crash_points import POINTS
 
 #: Called once a crash with a bench of its own; what it returns is compared, too.
 Scenario = Callable[[Bench], Any]
@@ -31,9 +31,9 @@ Scenario = Callable[[Bench], Any]
 Disk = Literal["kept", "lost"]
 
 #: Reached before a worker has done anything; so another crash comes before.
-_OF_THE_START = ("K15a", "K15b", "K16", "K17")
+_OF_THE_START = ("assign.before_offsets", "assign.before_restore", "restore.half_done", "assign.before_fetch")
 #: Reached when partitions move.
-_OF_A_REBALANCE = ("K14a", "K14b")
+_OF_A_REBALANCE = ("revoke.before_commit", "revoke.after_commit")
 #: Headers that say when and where, which a crash may change.
 _PLACE = frozenset(f"{kind}-original-{what}" for kind in ("dlt", "late") for what in ("timestamp", "offset"))
 _SHOWN_MAX = 5
@@ -104,7 +104,7 @@ def crash_everywhere(
             continue
         hit = random.Random(f"{seed} {point}").randint(1, of)  # noqa: S311 - a choice that can be repeated
         for disk in disks:
-            if point == "K16" and disk == "kept":
+            if point == "restore.half_done" and disk == "kept":
                 continue  # a disk that was kept has nothing to restore, or next to nothing
             plan = ((_BEFORE, _middle(reached[_BEFORE])), (point, 1)) if point in _OF_THE_START else ((point, hit),)
             found, _ = _run(scenario, target, seed, settings, plan, disk)
@@ -119,13 +119,13 @@ def crash_everywhere(
 
 
 #: Crashes of the start come after one here: committed, and the disk is behind.
-_BEFORE = "K11"
+_BEFORE = "commit.before_store"
 
 
 def _hits(point: str, reached: Mapping[str, int]) -> int:
     if point in _OF_THE_START:
         return 1 if reached[_BEFORE] else 0
-    return 1 if point in _OF_A_REBALANCE and reached["K1"] else reached[point]
+    return 1 if point in _OF_A_REBALANCE and reached["event.before_effects"] else reached[point]
 
 
 def _middle(count: int) -> int:
@@ -154,14 +154,14 @@ def _run(
         bench.loses_its_disk = disk == "lost"
         for point, nth in plan:
             if point in _OF_A_REBALANCE:
-                bench.rebalance_at("K1", 1)
+                bench.rebalance_at("event.before_effects", 1)
             bench.crash_at(point, nth)
         try:
             returned = scenario(bench)
             bench.settle()
             reached = bench.points.reached.copy()
             bench.stop()
-            reached["K22"] = bench.points.reached["K22"]
+            reached["shutdown.before_commit"] = bench.points.reached["shutdown.before_commit"]
             if left := bench.points.planned:
                 return Effects({}, {}, None, f"{left} was not reached: the scenario does not repeat itself"), reached
             return _effects(bench, returned), reached

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from streamapp.client.leader_epochs import Epochs
+from streamapp.client.leader_epochs import LeaderEpochs
 from streamapp.clock import Clock
 from streamapp.engine.environment import Listener, WantedTopics
 from streamapp.engine.record import CREATE_TIME, LOG_APPEND_TIME, Record
@@ -89,7 +89,7 @@ class MemoryMember:
         self._positions: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
         self._answers: dict[Partition, int] = {}
-        self._epochs = Epochs(settings.id)
+        self._epochs = LeaderEpochs(settings.id)
 
     async def subscribe(self, topics: Collection[str], listener: Listener) -> None:
         if self._seat is not None:

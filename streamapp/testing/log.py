@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from streamapp.client.record_batch import BatchRecord, unpack
 from streamapp.eos.protocol import Code, Produced, TopicDescription
-from streamapp.testing.producers import ProducerState, Written
+from streamapp.testing.producers import ProducerState, WrittenBatch
 from streamapp.types import Partition
 
 # base offset, length, leader epoch, magic, checksum, attributes, last offset delta, first and highest timestamp,
@@ -25,7 +25,7 @@ _CONTROL = 0x20
 _UNBOUNDED = (2**63 - 1, 2**63 - 1)
 
 
-class Batch:
+class LogBatch:
     """A record batch in the log, or a control record (`committed` says which; None for records)."""
 
     __slots__ = (
@@ -100,12 +100,12 @@ class PartitionLog:
         #: Counts up with each election. Where each one's records begin: (epoch, offset).
         self.leader_epoch = 0
         self._epochs: list[tuple[int, int]] = [(0, 0)]
-        self.batches: list[Batch] = []
+        self.batches: list[LogBatch] = []
         self.aborted_ranges: list[AbortedRange] = []
         self._bases: list[int] = []
         self._producers: dict[int, ProducerState] = {}
         #: Batches of open transactions by producer id, and where each began.
-        self._open: dict[int, list[Batch]] = {}
+        self._open: dict[int, list[LogBatch]] = {}
         self._watchers: list[Callable[[], None]] = []
         #: Nobody who waits for something new is told for now.
         self.is_quiet = False
@@ -148,8 +148,8 @@ class PartitionLog:
             if code := state.verdict(epoch, sequence, transactional):
                 return Produced(code)
             self._producers[producer_id] = state
-            state.appended(epoch, Written(sequence, last_sequence, base), transactional)
-        batch = Batch(base, base + last_delta, payload, producer_id, epoch)
+            state.appended(epoch, WrittenBatch(sequence, last_sequence, base), transactional)
+        batch = LogBatch(base, base + last_delta, payload, producer_id, epoch)
         batch.transactional, batch.append_time_ms = transactional, stamp
         self._push(batch)
         if transactional:
@@ -173,7 +173,7 @@ class PartitionLog:
 
     def mark(self, producer_id: int, epoch: int, committed: bool) -> None:
         """Write the control record that ends this producer's transaction here. `epoch` is the next transaction's."""
-        marker = Batch(self.high_watermark, self.high_watermark, b"", producer_id, epoch)
+        marker = LogBatch(self.high_watermark, self.high_watermark, b"", producer_id, epoch)
         marker.transactional, marker.committed = True, committed
         self._push(marker)
         self._producers.setdefault(producer_id, ProducerState()).ended(epoch)
@@ -257,7 +257,7 @@ class PartitionLog:
         self._keep(kept + self.batches[len(dirty) :])
 
     @staticmethod
-    def _clean(batch: Batch, last: dict[bytes | None, int], drop_tombstones: bool) -> bool:
+    def _clean(batch: LogBatch, last: dict[bytes | None, int], drop_tombstones: bool) -> bool:
         """Reduce a batch to what compaction keeps; False when nothing of it is left."""
         if batch.committed is not None or batch.aborted:
             return False
@@ -268,11 +268,11 @@ class PartitionLog:
         ]
         return bool(batch.records)
 
-    def _keep(self, batches: list[Batch]) -> None:
+    def _keep(self, batches: list[LogBatch]) -> None:
         self.batches = batches
         self._bases = [batch.base_offset for batch in batches]
 
-    def _push(self, batch: Batch) -> None:
+    def _push(self, batch: LogBatch) -> None:
         batch.leader_epoch = self.leader_epoch
         self.batches.append(batch)
         self._bases.append(batch.base_offset)

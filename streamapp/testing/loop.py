@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+_PROCESS: contextvars.ContextVar[VirtualProcess | None] = contextvars.ContextVar("process", default=None)
 
 #: Timers this close together are due together; asyncio's own resolution is of that order.
 _RESOLUTION_S = 1e-9
@@ -31,7 +31,7 @@ class Stuck(Exception):
     """Nothing can happen any more: no coroutine is ready and no timer is set, but the run has not ended."""
 
 
-class Process:
+class VirtualProcess:
     """A part of the program that can be frozen, thawed and killed as the operating system would do it."""
 
     def __init__(self, loop: VirtualLoop, name: str) -> None:
@@ -67,7 +67,7 @@ class Process:
         return f"<Process {self.name}{' dead' if self.dead else ' frozen' if self.frozen else ''}>"
 
 
-def current_process() -> Process | None:
+def current_process() -> VirtualProcess | None:
     """The process the running code belongs to."""
     return _PROCESS.get()
 
@@ -80,16 +80,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now_s = 0.0
         self._random = random.Random(seed)  # noqa: S311  (an order that can be repeated, no secret)
         self._ending = False
-        self._processes: list[Process] = []
+        self._processes: list[VirtualProcess] = []
         self.defects: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _, context: self.defects.append(context))
 
     def time(self) -> float:
         return self._now_s
 
-    def process(self, name: str) -> Process:
+    def process(self, name: str) -> VirtualProcess:
         """A new process; its code is started by `spawn()`."""
-        process = Process(self, name)
+        process = VirtualProcess(self, name)
         self._processes.append(process)
         return process
 
@@ -97,7 +97,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """A timer of no process: for the world around them, such as a broker, which goes on when its client dies."""
         return self.call_later(delay_s, callback, *args, context=contextvars.Context())
 
-    def release(self, process: Process) -> None:
+    def release(self, process: VirtualProcess) -> None:
         held, process.held = process.held, []
         self._ready.extend(held)  # type: ignore[attr-defined]
 
@@ -148,7 +148,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _shuffled(self, batch: list[Any]) -> list[Any]:
         """The handles of each process in their order, the processes mixed by the seed."""
-        queues: dict[Process | None, list[Any]] = {}
+        queues: dict[VirtualProcess | None, list[Any]] = {}
         for handle in batch:
             queues.setdefault(handle._context.get(_PROCESS), []).append(handle)
         if len(queues) == 1:

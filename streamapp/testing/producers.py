@@ -16,7 +16,7 @@ REMEMBERED_BATCHES = 5
 _SEQUENCE_LIMIT = 2**31
 
 
-class Written(NamedTuple):
+class WrittenBatch(NamedTuple):
     """A batch that was appended, as a repeated one is recognised."""
 
     first_sequence: int
@@ -31,7 +31,7 @@ class ProducerState:
 
     def __init__(self) -> None:
         self.epoch = -1
-        self.batches: deque[Written] = deque(maxlen=REMEMBERED_BATCHES)
+        self.batches: deque[WrittenBatch] = deque(maxlen=REMEMBERED_BATCHES)
         #: Offset of the open transaction's first record; None: no transaction is open here.
         self.open_since: int | None = None
 
@@ -57,7 +57,7 @@ class ProducerState:
             return Code.INVALID_TXN_STATE
         return Code.NONE
 
-    def appended(self, epoch: int, written: Written, transactional: bool) -> None:
+    def appended(self, epoch: int, written: WrittenBatch, transactional: bool) -> None:
         """Remember a batch that is now in the log."""
         self._raise_epoch(epoch)
         self.batches.append(written)

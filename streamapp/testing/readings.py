@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streamapp.delivery import dead_letter
-from streamapp.state import Identity, MemoryState, Unit
+from streamapp.state import MemoryState, StoreIdentity, StoreTransaction
 from streamapp.testing.broker import MemoryBroker
 from streamapp.types import Headers, Partition
 
@@ -98,9 +98,9 @@ def fold(broker: MemoryBroker, changelog: str) -> dict[bytes, bytes]:
     return rows
 
 
-def unit_of(rows: dict[bytes, bytes]) -> Unit:
+def unit_of(rows: dict[bytes, bytes]) -> StoreTransaction:
     """Rows as an agent would read them."""
-    partition = MemoryState().open_partition(Identity("bench", "readings", 0, ""))
+    partition = MemoryState().open_partition(StoreIdentity("bench", "readings", 0, ""))
     partition.restore(rows.items(), 0)
     return partition.begin()
 

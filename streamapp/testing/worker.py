@@ -9,12 +9,12 @@ from types import ModuleType
 from streamapp.driver.app import EngineApp
 from streamapp.engine.engine import Engine
 from streamapp.state import MemoryState
+from streamapp.testing.app_loader import AppLoader
 from streamapp.testing.broker import MemoryBroker
+from streamapp.testing.crash_points import Crashed
 from streamapp.testing.environment import MemoryEnvironment
-from streamapp.testing.fresh import Fresh
 from streamapp.testing.groups import Phase
-from streamapp.testing.loop import Process, VirtualLoop
-from streamapp.testing.points import Crashed
+from streamapp.testing.loop import VirtualLoop, VirtualProcess
 from streamapp.types import Partition
 
 #: Virtual seconds that a worker has to finish what it was fed.
@@ -29,7 +29,7 @@ class NotSettled(AssertionError):
 class Worker:
     """See the module. What is awaited here runs outside of the process, as a test does."""
 
-    def __init__(self, broker: MemoryBroker, loop: VirtualLoop, fresh: Fresh) -> None:
+    def __init__(self, broker: MemoryBroker, loop: VirtualLoop, fresh: AppLoader) -> None:
         #: The app of the process that runs; None until it is imported.
         self.app: EngineApp | None = None
         #: How often a process was started.
@@ -40,7 +40,7 @@ class Worker:
         self._loop = loop
         self._fresh = fresh
         self._state = MemoryState()
-        self._process: Process | None = None
+        self._process: VirtualProcess | None = None
         self._failure: BaseException | None = None
 
     @property

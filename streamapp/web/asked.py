@@ -18,7 +18,7 @@ class BadRequest(Exception):
     """The request cannot be understood; `str()` says what is wrong with it."""
 
 
-class Asked(NamedTuple):
+class RowRequest(NamedTuple):
     """A path's parts, decoded, and its parameters. Bytes, because keys need not be UTF-8."""
 
     parts: tuple[bytes, ...]
@@ -75,7 +75,7 @@ def place(raw: bytes) -> tuple[int, bytes | None]:
     raise BadRequest("after= is not from a page's link to the next one")
 
 
-def asked(target: str) -> Asked:
+def asked(target: str) -> RowRequest:
     """The request's target, as it came. `BadRequest` for one that is no path of ours."""
     path, _, query = target.partition("?")
     if not path.startswith("/"):
@@ -87,7 +87,7 @@ def asked(target: str) -> Asked:
         fields = parse_qsl(query, keep_blank_values=True, errors="surrogateescape", max_num_fields=_FIELDS_MAX)
     except ValueError:
         raise BadRequest(f"more than {_FIELDS_MAX} parameters") from None
-    return Asked(tuple(parts), {name: value.encode("utf-8", "surrogateescape") for name, value in fields})
+    return RowRequest(tuple(parts), {name: value.encode("utf-8", "surrogateescape") for name, value in fields})
 
 
 def wants_html(accept: str) -> bool:

@@ -12,7 +12,7 @@ from streamapp.metrics import CONTENT_TYPE, exposition
 from streamapp.queries.table_view import Missing
 from streamapp.queries.views import NotReady
 from streamapp.web import answer, figures, health, pages
-from streamapp.web.asked import Asked, BadRequest, asked, wants_html
+from streamapp.web.asked import BadRequest, RowRequest, asked, wants_html
 from streamapp.web.guard import is_allowed, is_this_machine
 from streamapp.web.tables import PEER, NotFound, Tables
 
@@ -77,7 +77,7 @@ class Routes:
                 return answer.typed(self._style, "text/css; charset=utf-8")
         return None
 
-    async def _closed(self, request: web.BaseRequest, wanted: Asked, *, here: bool) -> web.Response:
+    async def _closed(self, request: web.BaseRequest, wanted: RowRequest, *, here: bool) -> web.Response:
         match wanted.parts:
             case (b"metrics",):
                 return answer.typed(exposition(figures.families(self._app)), CONTENT_TYPE)
@@ -103,7 +103,7 @@ class Routes:
         ]
         return answer.json({"tables": found})
 
-    async def _rows(self, request: web.BaseRequest, raw_table: bytes, wanted: Asked, here: bool) -> web.Response:
+    async def _rows(self, request: web.BaseRequest, raw_table: bytes, wanted: RowRequest, here: bool) -> web.Response:
         table = _table(raw_table)
         find = wanted.query.get("find")
         if find is not None:  # the form of the page: a row has an address of its own
@@ -117,7 +117,7 @@ class Routes:
         return answer.json(found)
 
     async def _row(
-        self, request: web.BaseRequest, raw_table: bytes, key: bytes, wanted: Asked, here: bool
+        self, request: web.BaseRequest, raw_table: bytes, key: bytes, wanted: RowRequest, here: bool
     ) -> web.Response:
         table = _table(raw_table)
         exists, found = await self._tables.row(table, key, wanted, here=here)

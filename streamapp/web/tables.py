@@ -16,9 +16,9 @@ import msgspec
 from yarl import URL
 
 from streamapp.clock import format_rfc3339
-from streamapp.queries.table_view import Row
+from streamapp.queries.table_view import ShownRow
 from streamapp.queries.views import NotReady, Version, Views, views_of
-from streamapp.web.asked import Asked, BadRequest, cursor, place
+from streamapp.web.asked import BadRequest, RowRequest, cursor, place
 
 #: Says that another worker of this app asks.
 PEER = "X-Streamapp-Peer"
@@ -58,7 +58,7 @@ class Tables:
         """Table name -> what it is about."""
         return self._views().tables
 
-    async def row(self, table: str, key: bytes, asked: Asked, *, here: bool) -> tuple[bool, dict[str, Any]]:
+    async def row(self, table: str, key: bytes, asked: RowRequest, *, here: bool) -> tuple[bool, dict[str, Any]]:
         """Whether there is such a row, and the answer. `here`: only if this worker owns it."""
         views = self._views()
         count = await self._count(views, table)
@@ -76,7 +76,7 @@ class Tables:
             raise waiting
         return found, answer
 
-    async def page(self, table: str, asked: Asked, *, here: bool) -> dict[str, Any]:
+    async def page(self, table: str, asked: RowRequest, *, here: bool) -> dict[str, Any]:
         """Rows behind `?after=`, partition after partition, and where the next page begins."""
         views = self._views()
         count = await self._count(views, table)
@@ -108,7 +108,7 @@ class Tables:
     # --- one partition
 
     async def _row_of(
-        self, views: Views, table: str, number: int, key: bytes, asked: Asked, here: bool
+        self, views: Views, table: str, number: int, key: bytes, asked: RowRequest, here: bool
     ) -> tuple[bool, dict[str, Any]]:
         if here or views.owns(table, number):
             value, version = views.find(table, number, key, asked.key, is_stored=asked.is_stored)
@@ -181,7 +181,7 @@ class Tables:
         except KeyError:
             raise NotFound(table) from None
 
-    def _partitions_of(self, views: Views, table: str, key: bytes, asked: Asked, count: int) -> list[int]:
+    def _partitions_of(self, views: Views, table: str, key: bytes, asked: RowRequest, count: int) -> list[int]:
         """Where the row can be."""
         if asked.partition is not None:
             if asked.partition >= count:
@@ -214,12 +214,12 @@ def _encoded(url: str) -> URL:
     return URL(url, encoded=True)  # keys are encoded already, and must not be normalised
 
 
-def _url(table: str, number: int, row: Row) -> str:
+def _url(table: str, number: int, row: ShownRow) -> str:
     stored = "&stored=1" if row.is_stored else ""
     return f"/tables/{quote(table, safe='')}/{row.path}?partition={number}{stored}"
 
 
-def _next(table: str, behind: str, asked: Asked) -> str:
+def _next(table: str, behind: str, asked: RowRequest) -> str:
     query: Mapping[str, Any] = {
         "after": behind,
         "limit": asked.limit,

@@ -14,6 +14,6 @@ Names: a window is *open*, then *closed* and kept for the retention; a record is
 from __future__ import annotations
 
 from streamapp.windows.aggregates import Collect, Count, Last, Max, Mean, Min, Reduce, Sum
-from streamapp.windows.kinds import Window
+from streamapp.windows.windowers import Window
 
 __all__ = ["Collect", "Count", "Last", "Max", "Mean", "Min", "Reduce", "Sum", "Window"]

@@ -14,8 +14,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from streamapp.windows.kinds import Window
 from streamapp.windows.progress import Progress
+from streamapp.windows.windowers import Window
 
 PROGRESS = b"\x00"
 OPEN = b"\x01"
@@ -39,7 +39,7 @@ class Rows(Protocol):
         """In key order, as they are at the call."""
 
 
-class Row(NamedTuple):
+class WindowRow(NamedTuple):
     """A window in the table."""
 
     start: int
@@ -53,7 +53,7 @@ class Row(NamedTuple):
         return _HEAD.pack(self.start, self.revision, self.upserted_at) + self.state
 
     @classmethod
-    def unpack(cls, raw: bytes) -> Row:
+    def unpack(cls, raw: bytes) -> WindowRow:
         """The row in `raw`. `ValueError` when it is none: the table belongs to something else."""
         try:
             start, revision, upserted_at = _HEAD.unpack_from(raw)
@@ -78,7 +78,7 @@ def progress_of(rows: Rows) -> Progress:
     return Progress() if raw is None else Progress.unpack(raw)
 
 
-def windows_of(rows: Rows, kind: bytes, key: bytes, from_end: int = 0) -> Iterator[tuple[Window, Row]]:
+def windows_of(rows: Rows, kind: bytes, key: bytes, from_end: int = 0) -> Iterator[tuple[Window, WindowRow]]:
     """The windows of one key that end at `from_end` or later, by their end.
 
     Costs one step for each end at which any key has a window, not for each window.
@@ -90,14 +90,14 @@ def windows_of(rows: Rows, kind: bytes, key: bytes, from_end: int = 0) -> Iterat
         end, _ = end_and_key(following[0])
         raw = rows.get(row_key(kind, end, key))
         if raw is not None:
-            row = Row.unpack(raw)
+            row = WindowRow.unpack(raw)
             yield Window(row.start, end), row
         from_end = end + 1
 
 
-def all_windows(rows: Rows, kind: bytes) -> Iterator[tuple[bytes, Window, Row]]:
+def all_windows(rows: Rows, kind: bytes) -> Iterator[tuple[bytes, Window, WindowRow]]:
     """Every open or kept window: key, window, row, by end and key."""
     for raw, value in rows.items(prefix=kind):
         end, key = end_and_key(raw)
-        row = Row.unpack(value)
+        row = WindowRow.unpack(value)
         yield key, Window(row.start, end), row

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from streamapp.eos.protocol import Code, EpochEnd, Identity, Membership
+from streamapp.eos.protocol import Code, EpochEnd, Membership, ProducerIdentity
 from streamapp.testing.loop import run
 from streamapp.testing.members import Join
 from streamapp.types import Partition
@@ -56,7 +56,7 @@ async def invisible_until_committed(world: World) -> None:
     assert await world.read(partition, committed_only=False) == [b"1", b"2"]
     before = client.identity
     assert (await client.end(True)).error == 0
-    assert client.identity == Identity(before.producer_id, before.epoch + 1)
+    assert client.identity == ProducerIdentity(before.producer_id, before.epoch + 1)
     assert await settle(world, partition) == Outcome(3, 3)  # the commit marker has an offset of its own
     assert await world.read(partition, committed_only=True) == [b"1", b"2"]
 
@@ -138,7 +138,7 @@ async def a_plain_init_fences_the_older_holder(world: World) -> None:
     await old.init()
     await old.produce(partition, b"zombie")
     await new.init()
-    assert new.identity == Identity(old.identity.producer_id, old.identity.epoch + 2)  # one abort, one init
+    assert new.identity == ProducerIdentity(old.identity.producer_id, old.identity.epoch + 2)  # one abort, one init
     assert (await old.produce(partition, b"late", sequence=1)).error == Code.INVALID_PRODUCER_EPOCH
     unchecked = Membership(group, *UNSEATED)
     assert await old.offsets(unchecked, {partition: 1}) == {partition: Code.INVALID_PRODUCER_EPOCH}
@@ -156,7 +156,7 @@ async def a_holder_without_a_transaction_is_fenced_too(world: World) -> None:
     old, new = Client(world, "a"), Client(world, "a")
     await old.init()
     await new.init()
-    assert new.identity == Identity(old.identity.producer_id, old.identity.epoch + 1)
+    assert new.identity == ProducerIdentity(old.identity.producer_id, old.identity.epoch + 1)
     assert (await old.produce(partition, b"zombie")).error == Code.INVALID_PRODUCER_EPOCH
     assert (await old.init(old.identity)).error == Code.PRODUCER_FENCED
 
@@ -166,10 +166,10 @@ async def init_with_the_own_identity_keeps_it(world: World) -> None:
     client = Client(world, "a")
     await client.init()
     first = client.identity
-    assert (await client.init(first)).identity == Identity(first.producer_id, first.epoch + 1)
+    assert (await client.init(first)).identity == ProducerIdentity(first.producer_id, first.epoch + 1)
     # the same question again (its answer was lost) gets the same answer
-    assert (await client.init(first)).identity == Identity(first.producer_id, first.epoch + 1)
-    assert (await client.init(Identity(first.producer_id, first.epoch + 1))).identity.epoch == first.epoch + 2
+    assert (await client.init(first)).identity == ProducerIdentity(first.producer_id, first.epoch + 1)
+    assert (await client.init(ProducerIdentity(first.producer_id, first.epoch + 1))).identity.epoch == first.epoch + 2
     assert (await client.init(first)).error == Code.PRODUCER_FENCED
 
 
@@ -181,7 +181,7 @@ async def init_with_the_own_identity_ends_the_open_transaction(world: World) -> 
     first = client.identity
     await client.produce(partition, b"gone")
     assert (await client.init(first)).error == 0
-    assert client.identity == Identity(first.producer_id, first.epoch + 1)
+    assert client.identity == ProducerIdentity(first.producer_id, first.epoch + 1)
     await settle(world, partition)
     assert await world.read(partition, committed_only=True) == []
 
@@ -205,7 +205,7 @@ async def a_question_of_an_old_holder_does_not_make_it_the_newer_one(world: Worl
 async def an_unknown_transactional_id(world: World) -> None:
     partition = Partition(await world.topic("t"), 0)
     client = Client(world, "nobody")
-    client.identity = Identity(999_999, 0)
+    client.identity = ProducerIdentity(999_999, 0)
     assert (await client.produce(partition, b"x")).error == Code.INVALID_PRODUCER_ID_MAPPING
     assert (await client.end(True)).error == Code.INVALID_PRODUCER_ID_MAPPING
     unchecked = Membership(f"{world.prefix}-g", *UNSEATED)
@@ -243,7 +243,7 @@ async def a_timed_out_transaction(world: World) -> None:
     assert (await client.end(True)).error == Code.INVALID_TXN_STATE
     assert client.identity == mine
     # it was a time-out, no twin: the question with the own identity is answered with the next epoch
-    assert (await client.init(mine)).identity == Identity(mine.producer_id, mine.epoch + 1)
+    assert (await client.init(mine)).identity == ProducerIdentity(mine.producer_id, mine.epoch + 1)
     await client.produce(partition, b"new")
     assert (await client.end(True)).error == 0
     await settle(world, partition)
@@ -277,7 +277,7 @@ async def _rolls_over_at_its_end(world: World) -> None:
     await settle(world, partition)
     assert (await client.produce(partition, b"late", sequence=1, identity=old)).error == Code.INVALID_PRODUCER_EPOCH
     await client.produce(partition, b"2")
-    assert (await client.end(True)).identity == Identity(rolled.identity.producer_id, 1)
+    assert (await client.end(True)).identity == ProducerIdentity(rolled.identity.producer_id, 1)
     assert (await client.end(True, old)).error == Code.INVALID_PRODUCER_ID_MAPPING
     assert (await client.init(old)).error == Code.PRODUCER_FENCED
     await settle(world, partition)
@@ -381,8 +381,8 @@ async def the_end_of_nothing(world: World) -> None:
     await client.init()
     first = client.identity
     assert (await client.end(True)).error == Code.INVALID_TXN_STATE
-    assert (await client.end(False)).identity == Identity(first.producer_id, first.epoch + 1)
-    assert (await client.end(False, first)).identity == Identity(first.producer_id, first.epoch + 1)
+    assert (await client.end(False)).identity == ProducerIdentity(first.producer_id, first.epoch + 1)
+    assert (await client.end(False, first)).identity == ProducerIdentity(first.producer_id, first.epoch + 1)
     assert (await client.end(True)).error == Code.INVALID_TXN_STATE
     assert (await client.end(False)).identity.epoch == first.epoch + 2
 
@@ -456,7 +456,7 @@ async def an_epoch_from_the_future(world: World) -> None:
     partition = Partition(await world.topic("t"), 0)
     client = Client(world, "a")
     await client.init()
-    future = Identity(client.identity.producer_id, client.identity.epoch + 5)
+    future = ProducerIdentity(client.identity.producer_id, client.identity.epoch + 5)
     assert (await client.produce(partition, b"x", identity=future)).error == Code.INVALID_PRODUCER_EPOCH
     assert (await client.end(True, future)).error == Code.PRODUCER_FENCED
     assert (await client.init(future)).error == Code.PRODUCER_FENCED

@@ -22,7 +22,6 @@ from streamapp.eos.protocol import (
     Code,
     EndTxn,
     EndTxnAnswer,
-    Identity,
     InitProducerId,
     InitProducerIdAnswer,
     ListOffsets,
@@ -31,6 +30,7 @@ from streamapp.eos.protocol import (
     OffsetOf,
     Produce,
     Produced,
+    ProducerIdentity,
     TxnOffsetCommit,
 )
 from streamapp.testing.broker import MemoryBroker
@@ -234,7 +234,7 @@ class Client:
         #: A partition whose leader is asked for one that has none.
         self.elsewhere = Partition("", 0)
 
-    async def init(self, identity: Identity = NO_IDENTITY) -> InitProducerIdAnswer:
+    async def init(self, identity: ProducerIdentity = NO_IDENTITY) -> InitProducerIdAnswer:
         request = InitProducerId(self.tid, self.timeout_ms, identity)
         answer = await _later(lambda: self.world.cluster.init_producer_id(request), lambda got: got.error)
         if answer.error == Code.NONE:
@@ -242,7 +242,7 @@ class Client:
         return answer
 
     async def produce(
-        self, partition: Partition, *values: bytes, sequence: int = 0, identity: Identity | None = None
+        self, partition: Partition, *values: bytes, sequence: int = 0, identity: ProducerIdentity | None = None
     ) -> Produced:
         now_ms = self.world.now_ms()
         return await self.produce_contents(
@@ -250,7 +250,12 @@ class Client:
         )
 
     async def produce_contents(
-        self, partition: Partition, contents: list[Content], *, sequence: int = 0, identity: Identity | None = None
+        self,
+        partition: Partition,
+        contents: list[Content],
+        *,
+        sequence: int = 0,
+        identity: ProducerIdentity | None = None,
     ) -> Produced:
         batch = pack(contents, identity=identity or self.identity, sequence=sequence, transactional=True)
         request = Produce(self.tid, 5000, {partition: batch})
@@ -264,13 +269,13 @@ class Client:
         return await _later(send, lambda got: got.error)
 
     async def offsets(
-        self, membership: Membership, offsets: Mapping[Partition, int], identity: Identity | None = None
+        self, membership: Membership, offsets: Mapping[Partition, int], identity: ProducerIdentity | None = None
     ) -> dict[Partition, int]:
         request = TxnOffsetCommit(self.tid, identity or self.identity, membership, offsets)
         answer = await _later(lambda: self.world.cluster.commit_offsets(request), lambda got: max(got.values()))
         return {partition: int(code) for partition, code in answer.items()}
 
-    async def end_once(self, committed: bool, identity: Identity | None = None) -> EndTxnAnswer:
+    async def end_once(self, committed: bool, identity: ProducerIdentity | None = None) -> EndTxnAnswer:
         """One `EndTxn`; a new identity is taken over only when the request was made with the current one."""
         used = identity or self.identity
         answer = await self.world.cluster.end_transaction(EndTxn(self.tid, used, committed))
@@ -278,7 +283,7 @@ class Client:
             self.identity = answer.identity
         return answer
 
-    async def end(self, committed: bool, identity: Identity | None = None) -> EndTxnAnswer:
+    async def end(self, committed: bool, identity: ProducerIdentity | None = None) -> EndTxnAnswer:
         return await _later(lambda: self.end_once(committed, identity), lambda got: got.error)
 
 

@@ -252,14 +252,14 @@ def m26() -> None:
 @mutant
 def m27() -> None:
     """A restore leaves out the last record of what it fetched."""
-    from streamapp.state import Partition
+    from streamapp.state import TablePartition
 
-    whole = Partition.restore
+    whole = TablePartition.restore
 
     def short(self: Any, records: Any, checkpoint: int, *more: Any) -> None:
         whole(self, list(records)[:-1], checkpoint, *more)
 
-    Partition.restore = short  # type: ignore[method-assign]
+    TablePartition.restore = short  # type: ignore[method-assign]
 
 
 def main(arguments: list[str]) -> None:

@@ -34,7 +34,7 @@ FIRST_S, LAST_S = 20, work.HOPPING + work.GRACE - 1
 IDLE_S = 1.0
 BOUND_S = 90.0
 #: A closing takes its time, so that commits fall due in the middle of the closings.
-SLOW = {"point": "K18", "action": "sleep", "times": 0, "seconds": 0.01}
+SLOW = {"point": "window.before_final", "action": "sleep", "times": 0, "seconds": 0.01}
 KILLED_AT_FINAL = 60
 TABLES = (("minutes", work.TUMBLING, work.TUMBLING), ("spans", work.HOPPING, work.STEP))
 COMMAND = (sys.executable, str(REPOSITORY / "tests/crash/windowed_worker.py"))
@@ -57,7 +57,7 @@ def test_a_kill_in_the_middle_of_an_idle_closing_leaves_each_window_one_final(
         return worker
 
     try:
-        victim = start("victim", SLOW, {"point": "K18", "action": "kill", "nth": KILLED_AT_FINAL})
+        victim = start("victim", SLOW, {"point": "window.before_final", "action": "kill", "nth": KILLED_AT_FINAL})
         other = start("other")
         assert wait_until(lambda: both_own(victim, other), BOUND_S), [it.tail(3) for it in workers]
         feed_at_once(cluster.bootstrap, "taps", taps(heir))

@@ -28,7 +28,7 @@ def test_a_kill_repeats_no_upsert_and_loses_no_last_one(place: Any, tmp_path: Pa
     cluster.make_topics(app, "taps", "counts-now")
     chosen = random.Random(7)
     keys = [f"key-{chosen.randrange(KEYS)}" for _ in range(TAPS)]
-    plan = [{"point": "K9", "action": "kill", "nth": KILLED_AT_COMMIT}]
+    plan = [{"point": "commit.before_end", "action": "kill", "nth": KILLED_AT_COMMIT}]
     workers = [
         Worker(cluster.bootstrap, app, name, tmp_path, tmp_path / f"{name}.log", plan=its, command=COMMAND, web_port=0)
         for name, its in (("victim", plan), ("other", []))

@@ -23,9 +23,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.crash, pytest.mark.timeout(600)]
 
 #: Every send waits a moment, so that events are in the middle whenever a commit falls due.
 _SLOW = ({"point": "send", "action": "sleep", "times": 0, "seconds": 0.002},)
-_K3 = Point("K3", "outputs in batches, nothing sent", nth=(3, 3))
-_K9 = Point("K9", "offsets bound, before EndTxn", nth=(3, 3))
-_K11 = Point("K11", "committed, disk not written yet", nth=(4, 4))
+_K3 = Point("commit.before_produce", "outputs in batches, nothing sent", nth=(3, 3))
+_K9 = Point("commit.before_end", "offsets bound, before EndTxn", nth=(3, 3))
+_K11 = Point("commit.before_store", "committed, disk not written yet", nth=(4, 4))
 
 
 #: What the judges say of an effect that came twice or from nowhere, of one that never came, of views that differ.
@@ -53,10 +53,10 @@ TRIALS: dict[str, Trial] = {
     "M2": Trial(Point("M2", "offsets committed, outputs not", nth=(4, 4)), Way.RESTART),
     "M3": Trial(_K9, Way.RESTART),
     "M4": Trial(_K9, Way.RESTART),
-    "M7": Trial(Point("K12", "any", nth=(5, 5), helpers=_SLOW), Way.EMPTY, (_OUTLIVED,)),
+    "M7": Trial(Point("commit.after_store", "any", nth=(5, 5), helpers=_SLOW), Way.EMPTY, (_OUTLIVED,)),
     # A refused batch of a changelog has no offset, which its store notices.
     "M8": Trial(
-        Point("K12", "any", nth=(14, 14), narrows="transfer-rejected"),
+        Point("commit.after_store", "any", nth=(14, 14), narrows="transfer-rejected"),
         Way.RESTART,
         (r"checkpoint -?\d+ is behind the stored",),
     ),
@@ -64,7 +64,7 @@ TRIALS: dict[str, Trial] = {
     "M14": Trial(_K9, Way.RESTART),
     "M15": Trial(_K11, Way.RESTART),
     "M16": Trial(_K9, Way.RESTART, ("0 dead letters",)),
-    "M17": Trial(Point("K9", "the first commit, of everything that lay there", nth=(1, 1)), Way.RESTART),
+    "M17": Trial(Point("commit.before_end", "the first commit, of everything that lay there", nth=(1, 1)), Way.RESTART),
     "M26": Trial(_K3, Way.ZOMBIE, ("the zombie committed", _OUTLIVED)),
     # Whether the audit sees it depends on whether a row that was left out is used again; the disk lacks it anyhow.
     "M27": Trial(_K9, Way.EMPTY),

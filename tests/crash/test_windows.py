@@ -34,20 +34,32 @@ WAYS = list(Way)
 #: Until the last windows are closed, once every event is.
 CLOSED_S = 20.0
 #: A closing takes its time, so that the partitions are given up while windows wait to be closed.
-_SLOW_CLOSING = ({"point": "K18", "action": "sleep", "times": 0, "seconds": 0.01},)
+_SLOW_CLOSING = ({"point": "window.before_final", "action": "sleep", "times": 0, "seconds": 0.01},)
 
 POINTS = (
-    Point("K2", "finals staged, nothing sent"),
-    Point("K7", "finals acknowledged, before the offsets"),
-    Point("K9", "offsets bound, before EndTxn"),
-    Point("K10b", "EndTxn done, its answer lost", hook="answer EndTxnRequest"),
-    Point("K11", "finals committed, state on disk not deleted yet"),
-    Point("K12", "commit complete, before the next transaction"),
-    Point("K14a", "in the revoke, in the middle of closing", nth=(1, 1), needs_rebalance=True, helpers=_SLOW_CLOSING),
-    Point("K14b", "in the revoke, after its commit", nth=(1, 1), needs_rebalance=True, helpers=_SLOW_CLOSING),
-    Point("K16", "in the middle of a restore", nth=(1, 2), after_another=True, empties_first=True),
+    Point("commit.before_changelog", "finals staged, nothing sent"),
+    Point("commit.before_offsets", "finals acknowledged, before the offsets"),
+    Point("commit.before_end", "offsets bound, before EndTxn"),
+    Point("end.answer_lost", "EndTxn done, its answer lost", hook="answer EndTxnRequest"),
+    Point("commit.before_store", "finals committed, state on disk not deleted yet"),
+    Point("commit.after_store", "commit complete, before the next transaction"),
+    Point(
+        "revoke.before_commit",
+        "in the revoke, in the middle of closing",
+        nth=(1, 1),
+        needs_rebalance=True,
+        helpers=_SLOW_CLOSING,
+    ),
+    Point(
+        "revoke.after_commit",
+        "in the revoke, after its commit",
+        nth=(1, 1),
+        needs_rebalance=True,
+        helpers=_SLOW_CLOSING,
+    ),
+    Point("restore.half_done", "in the middle of a restore", nth=(1, 2), after_another=True, empties_first=True),
 )
-K18 = Point("K18", "final produced, state not deleted", nth=(20, 120))
+BEFORE_FINAL = Point("window.before_final", "final produced, state not deleted", nth=(20, 120))
 
 
 class WindowShot(Shot):
@@ -126,7 +138,7 @@ def command(*mutant: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_final_that_was_sent_is_not_sent_again(place: Any, way: Way) -> None:
-    result = WindowShot(*place, K18, way, SEED, command=command()).run()
+    result = WindowShot(*place, BEFORE_FINAL, way, SEED, command=command()).run()
     assert result.passed, "\n".join([*result.problems, f"SEED={SEED}", result.directory])
 
 
@@ -149,7 +161,7 @@ def test_open_windows_close_once_and_closed_ones_stay_closed(place: Any, point: 
 )
 def test_a_mistake_is_noticed(place: Any, mutant: str, way: Way, shows: str) -> None:
     """The watermark not persisted, a window deleted before the commit, a final that does not say so."""
-    point = Point("K9", "offsets bound, before EndTxn", nth=(5, 5))
+    point = Point("commit.before_end", "offsets bound, before EndTxn", nth=(5, 5))
     result = WindowShot(*place, point, way, 5, command=command(mutant)).run()
     text = "\n".join(result.problems)
     assert re.search(shows, text), f"{mutant} was not noticed, or by something else: {text or 'it passed'}"

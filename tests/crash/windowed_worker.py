@@ -67,7 +67,8 @@ def declare() -> Any:
 
 def forgets_the_watermark() -> None:
     """The progress is kept in the process and not in the table."""
-    from streamapp.windows import book, rows
+    from streamapp.windows import logic as book
+    from streamapp.windows import rows
     from streamapp.windows.progress import Progress
 
     kept: dict[Any, Progress] = {}
@@ -80,7 +81,7 @@ def forgets_the_watermark() -> None:
         kept[unit._partition.name] = progress
         return upserts
 
-    add = book.Book.add
+    add = book.WindowLogic.add
 
     def adding(self: Any, unit: Any, *more: Any) -> Any:
         added = add(self, unit, *more)
@@ -89,22 +90,22 @@ def forgets_the_watermark() -> None:
         return added
 
     book.progress_of = progress_of
-    book.Book._advance = replaced  # type: ignore[method-assign]
-    book.Book.add = adding  # type: ignore[method-assign]
+    book.WindowLogic._advance = replaced  # type: ignore[method-assign]
+    book.WindowLogic.add = adding  # type: ignore[method-assign]
 
 
 def deletes_at_once() -> None:
     """A closed window is deleted from the disk when its final is staged, before anything is committed."""
-    from streamapp.windows import book
+    from streamapp.windows import logic as book
 
-    whole = book.Book._send_finals
+    whole = book.WindowLogic._send_finals
 
     def at_once(self: Any, rows: Any, progress: Any, upserts: Any) -> Any:
         after = whole(self, rows, progress, upserts)
         rows._partition._storage.write([change for change in rows._staged.items() if change[1] is None], None)
         return after
 
-    book.Book._send_finals = at_once  # type: ignore[method-assign]
+    book.WindowLogic._send_finals = at_once  # type: ignore[method-assign]
 
 
 def forgets_the_final() -> None:

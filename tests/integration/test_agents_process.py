@@ -138,14 +138,14 @@ async def _at_least(bench: Any, count: int) -> None:
 
 
 async def test_kill_9_at_least_once_loses_nothing_and_may_double(bench: Any, tmp_path: Path) -> None:
-    """Killed between outputs and offsets (K7), where what is repeated comes from, and behind the offsets (K9)."""
+    """Killed at commit.before_offsets, where what is repeated comes from, and at commit.before_end."""
     env = environment(bench, "killed", tmp_path, COUNTING_PAUSE="0.002") | {
         "STREAMAPP_PROCESSING_GUARANTEE": "at_least_once"
     }
     total = 900
     bench.create("in", "out")
     bench.send("in", range(total), key=lambda n: f"key-{n % KEYS}")
-    for point in ("K7", "K9"):
+    for point in ("commit.before_offsets", "commit.before_end"):
         async with worker(env | dies_at(tmp_path, point, nth=3), tmp_path) as process:
             assert await asyncio.to_thread(process.wait, WAIT_S) == -signal.SIGKILL
     async with worker(env, tmp_path):
@@ -172,12 +172,12 @@ def _values(bench: Any) -> list[int]:
 async def test_kill_9_between_intent_and_handler_leaves_the_handler_to_the_next_owner(
     bench: Any, tmp_path: Path, heir: str
 ) -> None:
-    """K11: the transaction with the intents is committed, and this process does nothing more."""
+    """commit.before_store: the transaction with the intents is committed, and this process does nothing more."""
     told = tmp_path / "told"
     env = environment(bench, "telling", tmp_path, TELLING_IN=bench.name("in"), TELLING_FILE=str(told))
     bench.create("in")
     bench.send("in", range(20), key=lambda n: f"key-{n}")
-    async with worker(env | dies_at(tmp_path, "K11"), tmp_path, "telling") as process:
+    async with worker(env | dies_at(tmp_path, "commit.before_store"), tmp_path, "telling") as process:
         assert await asyncio.to_thread(process.wait, WAIT_S) == -signal.SIGKILL
     assert not told.exists(), "a handler ran before the crash"
     intents = f"{bench.name('telling')}-after-commit-changelog"

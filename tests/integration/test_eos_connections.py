@@ -15,7 +15,6 @@ from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.protocol import (
     Code,
     EndTxn,
-    Identity,
     InitProducerId,
     ListedOffset,
     ListOffsets,
@@ -23,6 +22,7 @@ from streamapp.eos.protocol import (
     OffsetFetch,
     OffsetOf,
     Produce,
+    ProducerIdentity,
     TopicDescription,
     TxnOffsetCommit,
 )
@@ -32,7 +32,7 @@ from streamapp.types import Partition
 
 pytestmark = pytest.mark.kafka
 
-NOBODY = Identity(2**40, 0)
+NOBODY = ProducerIdentity(2**40, 0)
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from streamapp.eos.protocol import (
     TopicDescription,
     TxnOffsetCommit,
 )
-from streamapp.eos.recovery import Progress, restore, restore_plans, stable_offsets
+from streamapp.eos.recovery import RestoreProgress, restore, restore_plans, stable_offsets
 from streamapp.eos.remedies import ContentRefused
-from streamapp.eos.transaction import State
+from streamapp.eos.transaction import TransactionState
 from streamapp.errors import ConfigurationError, Fenced, InstanceFenced, RecordError, TransactionAborted
 from streamapp.types import Partition
 
@@ -413,7 +413,7 @@ async def test_a_twin_of_the_same_id_fences_the_older(bench: Bench, moment: str)
             await older.bind({bench.input: 7}, seat)
         else:
             await older.end()
-    assert older.state is State.FENCED
+    assert older.state is TransactionState.FENCED
     newer.append(bench.out, 0, b"k", b"newer")
     await commit(newer, {bench.input: 1}, seat)
     await newer.confirm()
@@ -659,7 +659,7 @@ async def test_a_restore_waits_out_a_dead_workers_transaction_and_misses_nothing
     assigned = TopicPartition(*changelog)
     consumer.assign([assigned])
     consumer.seek(assigned, plans[changelog].start)
-    reader, progress = ChangelogReader(consumer), list[Progress]()
+    reader, progress = ChangelogReader(consumer), list[RestoreProgress]()
     await restore(bench.cluster, reader, plans, on_progress=progress.append)
     assert reader.applied == [b"before", b"behind"]
     assert any(step.blocked for step in progress)

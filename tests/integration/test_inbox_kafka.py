@@ -17,7 +17,7 @@ from aborted import abort_transaction
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamapp import App, inbox
-from streamapp.delivery.inbox import Mark, Status
+from streamapp.delivery.inbox import InboxStatus, Mark
 from streamapp.errors import ConfigurationError
 from streamapp.settings import load
 
@@ -176,9 +176,9 @@ async def test_a_repeat_has_no_effect_and_a_conflict_is_a_dead_letter(shop: Shop
     assert headers["dlt-exception-fqcn"] == b"EventIdConflict"
     assert headers["dlt-attempts"] == b"1"
     assert {key: (mark.status, mark.attempts) for key, mark in shop.marks().items()} == {
-        ("alice", "1"): (Status.PROCESSED, 1),
-        ("alice", "2"): (Status.PROCESSED, 1),
-        ("carol", "1"): (Status.PROCESSED, 1),
+        ("alice", "1"): (InboxStatus.PROCESSED, 1),
+        ("alice", "2"): (InboxStatus.PROCESSED, 1),
+        ("carol", "1"): (InboxStatus.PROCESSED, 1),
     }
 
 
@@ -189,15 +189,15 @@ async def test_what_failed_runs_again_when_it_comes_again(shop: Shop) -> None:
     async with running(app) as engine:
         await consumed(engine, shop, 4)
         assert {key[1]: (mark.status, mark.attempts) for key, mark in shop.marks().items()} == {
-            "1": (Status.PROCESSED, 1),
-            "2": (Status.FAILED, 2),
-            "3": (Status.PROCESSED, 1),
+            "1": (InboxStatus.PROCESSED, 1),
+            "2": (InboxStatus.FAILED, 2),
+            "3": (InboxStatus.PROCESSED, 1),
         }
         ill[0] = False
         shop.send(("2", 7), ("2", 7))
         await consumed(engine, shop, 6)
     assert shop.totals() == [("1", 5), ("3", 6), ("2", 13)]
-    assert shop.marks()["alice", "2"][:2] == (Status.PROCESSED, 3)
+    assert shop.marks()["alice", "2"][:2] == (InboxStatus.PROCESSED, 3)
     attempts = [dict(letter.headers())["dlt-attempts"] for letter in shop.read(f"{shop.orders}-dlt")]
     assert attempts == [b"1", b"2"]
 
@@ -292,7 +292,7 @@ async def test_what_another_agent_fails_takes_the_mark_with_it(shop: Shop) -> No
         await consumed(engine, shop, 3)
     assert seen == [("alice", "1")] * 2
     assert engine.counts["duplicates"] == 1
-    assert shop.marks()["alice", "1"][:2] == (Status.PROCESSED, 1)
+    assert shop.marks()["alice", "1"][:2] == (InboxStatus.PROCESSED, 1)
 
 
 async def test_after_the_retention_an_id_is_new_and_its_segment_is_dropped(shop: Shop) -> None:

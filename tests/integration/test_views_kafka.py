@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
 from streamapp import inbox
-from streamapp.engine.commit_cycle import Event
+from streamapp.engine.commit_cycle import CycleEvent
 from streamapp.web.server import serving
 
 pytestmark = pytest.mark.kafka
@@ -208,11 +208,11 @@ async def test_any_worker_answers_for_any_key_while_partitions_move(
                                 break
                             await asyncio.sleep(0.005)
                         if engine.dirty and engine.tasks:
-                            committer.cycle.apply(Event.REQUESTED)
+                            committer.cycle.apply(CycleEvent.REQUESTED)
                             if await engine.gate.drained(5.0) and engine.dirty:
                                 await committer._abort("a test wants it")
                             elif engine.tasks:
-                                committer._step(Event.NOTHING)
+                                committer._step(CycleEvent.NOTHING)
 
     async with AsyncExitStack() as workers:
         addresses.append(await workers.enter_async_context(viewed(running, apps[0])))

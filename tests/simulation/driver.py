@@ -74,8 +74,15 @@ APP = """
 #: Every call takes so long that events finish meanwhile; some get no answer, and the transaction's time runs out.
 RATES = Rates(lose_request=0.04, lose_answer=0.04, refuse=0.06, latency_s=0.12, patience_s=2.0)
 #: Where a process dies, or another member joins.
-DIES_AT = ("K2", "K3", "K7", "K9", "K11", "K12")
-JOINS_AT = ("K3", "K7", "K9", "K12")
+DIES_AT = (
+    "commit.before_changelog",
+    "commit.before_produce",
+    "commit.before_offsets",
+    "commit.before_end",
+    "commit.before_store",
+    "commit.after_store",
+)
+JOINS_AT = ("commit.before_produce", "commit.before_offsets", "commit.before_end", "commit.after_store")
 
 
 def plant(directory: Path, patch: pytest.MonkeyPatch) -> None:

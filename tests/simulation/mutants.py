@@ -21,18 +21,17 @@ from streamapp.eos.protocol import (
     NO_IDENTITY,
     Code,
     EndTxnAnswer,
-    Identity,
     InitProducerIdAnswer,
     ListOffsets,
     Membership,
     OffsetFetch,
     OffsetOf,
     Produced,
+    ProducerIdentity,
 )
-from streamapp.eos.transaction import Event, State
+from streamapp.eos.transaction import TransactionEvent, TransactionState
 from streamapp.errors import TransactionAborted
-from streamapp.state import Partition as StorePartition
-from streamapp.state import Unit as StoreUnit
+from streamapp.state import StoreTransaction, TablePartition
 from streamapp.testing.cluster import MemoryCluster
 from streamapp.testing.consumer import MemoryConsumer
 from streamapp.types import Partition
@@ -65,7 +64,7 @@ def offsets_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
     """The offsets are committed at once and by themselves, before the outputs are."""
 
     async def apart(self: Coordinator, offsets: Mapping[Partition, int], membership: Membership) -> None:
-        self.transaction.apply(Event.OFFSETS)
+        self.transaction.apply(TransactionEvent.OFFSETS)
         self._cluster._broker.group(membership.group).offsets.committed.update(offsets)  # type: ignore[attr-defined]
 
     patch.setattr(Coordinator, "bind", apart)
@@ -76,7 +75,7 @@ def offsets_forgotten(patch: pytest.MonkeyPatch) -> None:
     """Outputs are committed, what was read is not."""
 
     async def nothing(self: Coordinator, offsets: Mapping[Partition, int], membership: Membership) -> None:
-        self.transaction.apply(Event.OFFSETS)
+        self.transaction.apply(TransactionEvent.OFFSETS)
 
     patch.setattr(Coordinator, "bind", nothing)
 
@@ -99,7 +98,7 @@ def no_answer_is_success(patch: pytest.MonkeyPatch) -> None:
 
     def success(request: Any) -> EndTxnAnswer:
         producer_id, epoch = request.identity
-        return EndTxnAnswer(Code.NONE, Identity(producer_id, epoch + 1))
+        return EndTxnAnswer(Code.NONE, ProducerIdentity(producer_id, epoch + 1))
 
     _unanswered_end(patch, success)
 
@@ -115,7 +114,7 @@ def a_plain_identity_after_a_doubt(patch: pytest.MonkeyPatch) -> None:
     """Asks for an identity without showing its own, so a fenced twin fences the newer one and goes on."""
     identify = Coordinator._identify
 
-    async def plain(self: Coordinator, identity: Identity) -> None:
+    async def plain(self: Coordinator, identity: ProducerIdentity) -> None:
         await identify(self, NO_IDENTITY)
 
     patch.setattr(Coordinator, "_identify", plain)
@@ -238,7 +237,7 @@ def an_abort_nobody_is_told_of(patch: pytest.MonkeyPatch) -> None:
 
     async def silent(self: Producer) -> None:
         self.filling.clear()
-        self._coordinator.transaction.state = State.EMPTY
+        self._coordinator.transaction.state = TransactionState.EMPTY
 
     patch.setattr(Producer, "abort", silent)
 
@@ -258,7 +257,7 @@ def written_to_disk_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 def the_overlay_survives_an_abort(patch: pytest.MonkeyPatch) -> None:
     """Marks of events that were undone are still seen, so these events have no effect when they run again."""
 
-    def kept(self: StorePartition) -> None:
+    def kept(self: TablePartition) -> None:
         self.overlay, self._sealed = {**self._sealed, **self.overlay}, {}
 
     plant_store(patch, abort=kept)
@@ -291,7 +290,7 @@ def the_next_ones_records_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
 def the_next_ones_rows_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
     """What was written on the aborted transaction's rows stays."""
 
-    def kept(self: StorePartition) -> None:
+    def kept(self: TablePartition) -> None:
         self._sealed = {}
 
     plant_store(patch, abort=kept)
@@ -301,8 +300,8 @@ def the_next_ones_rows_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
 def reads_miss_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
     """The next transaction's units see what is committed, and not what is about to be."""
 
-    def blind(self: StorePartition) -> StoreUnit:
-        return StoreUnit(self, self.overlay, self._storage.get)
+    def blind(self: TablePartition) -> StoreTransaction:
+        return StoreTransaction(self, self.overlay, self._storage.get)
 
     plant_store(patch, begin=blind)
 

@@ -29,16 +29,15 @@ from streamapp.eos import recovery
 from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.producer import Producer, Written
 from streamapp.eos.protocol import Membership
-from streamapp.eos.transaction import State
+from streamapp.eos.transaction import TransactionState
 from streamapp.errors import Fenced, InstanceFenced, TransactionAborted, Unavailable
-from streamapp.state import Identity, MemoryState
-from streamapp.state import Partition as StorePartition
+from streamapp.state import MemoryState, StoreIdentity, TablePartition
 from streamapp.testing.broker import MemoryBroker
 from streamapp.testing.clock import VirtualClock
 from streamapp.testing.cluster import MemoryCluster
 from streamapp.testing.consumer import MemoryConsumer
 from streamapp.testing.faults import Fate, Rates, SeededFaults
-from streamapp.testing.loop import Process, VirtualLoop, run
+from streamapp.testing.loop import VirtualLoop, VirtualProcess, run
 from streamapp.types import Partition
 
 INPUT, OUTPUT, CHANGELOG, GROUP, STATE = "input", "output", "changelog", "group", "state"
@@ -65,16 +64,16 @@ class Disk:
     def __init__(self, name: str) -> None:
         self.name = name
         self._state = MemoryState()
-        self.partitions: dict[int, StorePartition] = {}
+        self.partitions: dict[int, TablePartition] = {}
 
     def open(self) -> None:
         """A process begins on it; the one before is dead."""
         self._state.close()
         self.partitions.clear()
 
-    def partition(self, number: int) -> StorePartition:
+    def partition(self, number: int) -> TablePartition:
         if number not in self.partitions:
-            self.partitions[number] = self._state.open_partition(Identity(GROUP, STATE, number, CHANGELOG))
+            self.partitions[number] = self._state.open_partition(StoreIdentity(GROUP, STATE, number, CHANGELOG))
         return self.partitions[number]
 
     def wipe(self, number: int) -> None:
@@ -197,7 +196,9 @@ class Worker:
         async with self._turn:
             await self._landed()
             self._drop()
-            if self.producer.state is not State.FENCED:  # the work, which ends the process, found it out first
+            if (
+                self.producer.state is not TransactionState.FENCED
+            ):  # the work, which ends the process, found it out first
                 await self.producer.confirm()
 
     async def _work(self) -> None:
@@ -284,7 +285,7 @@ class Worker:
                 await eos_commit.commit(self.producer, transaction.offsets, membership, settle)
             self._outcomes["committed"] += 1
         except TimeoutError:
-            if self.producer.state is State.COMMITTING:
+            if self.producer.state is TransactionState.COMMITTING:
                 raise Unavailable("the outcome is in doubt and nobody answers: the next start will see it") from None
             if not settled:
                 await self._undo("interrupted")
@@ -389,7 +390,7 @@ class Plan(NamedTuple):
 class DyingFaults(SeededFaults):
     """Also kills its process in the middle of its n-th call of a name: before it is sent, under way, or answered."""
 
-    def __init__(self, generator: random.Random, rates: Rates, loop: VirtualLoop, process: Process) -> None:
+    def __init__(self, generator: random.Random, rates: Rates, loop: VirtualLoop, process: VirtualProcess) -> None:
         super().__init__(generator, rates)
         self._loop = loop
         self._process = process
@@ -410,7 +411,7 @@ class Seat(NamedTuple):
     """A running worker with what can be done to it."""
 
     worker: Worker
-    process: Process
+    process: VirtualProcess
     faults: DyingFaults
     task: asyncio.Task[None]
 

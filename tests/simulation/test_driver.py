@@ -25,8 +25,7 @@ from streamapp.engine.table_changes import TableChanges
 from streamapp.engine.task import Task
 from streamapp.engine.timers import Timers
 from streamapp.eos.producer import Producer
-from streamapp.state import Partition as StorePartition
-from streamapp.state import Unit as StoreUnit
+from streamapp.state import StoreTransaction, TablePartition
 from streamapp.types import Partition
 
 SEEDS = int(os.environ.get("DRIVER_SEEDS", "100"))
@@ -72,15 +71,15 @@ def the_next_ones_records_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_next_ones_rows_survive_an_abort(patch: pytest.MonkeyPatch) -> None:
-    def kept(self: StorePartition) -> None:
+    def kept(self: TablePartition) -> None:
         self._sealed = {}
 
     plant_store(patch, abort=kept)
 
 
 def reads_miss_what_is_in_flight(patch: pytest.MonkeyPatch) -> None:
-    def blind(self: StorePartition) -> StoreUnit:
-        return StoreUnit(self, self.overlay, self._storage.get)
+    def blind(self: TablePartition) -> StoreTransaction:
+        return StoreTransaction(self, self.overlay, self._storage.get)
 
     plant_store(patch, begin=blind)
 
@@ -166,9 +165,9 @@ def intents_in_flight_are_lost_by_the_next_seal(patch: pytest.MonkeyPatch) -> No
 
 def marks_looked_up_ahead_are_believed_beyond_a_seal(patch: pytest.MonkeyPatch) -> None:
     """What was not there when it was looked up has been sealed since, and is no longer in the overlay."""
-    seal = StorePartition.seal
+    seal = TablePartition.seal
 
-    def unchanged(self: StorePartition) -> Any:
+    def unchanged(self: TablePartition) -> Any:
         before = self.version
         changes = seal(self)
         self.version = before

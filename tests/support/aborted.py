@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamapp.engine.commit_cycle import Event
+from streamapp.engine.commit_cycle import CycleEvent
 from streamapp.engine.engine import Engine
 
 
@@ -10,5 +10,5 @@ async def abort_transaction(engine: Engine, why: str = "the test wants it") -> N
     """Abort the open transaction of a running worker, as a commit that fails does; its events run again."""
     committer = engine.committer
     async with committer._lock:
-        committer.cycle.apply(Event.REQUESTED)
+        committer.cycle.apply(CycleEvent.REQUESTED)
         await committer._abort(why)

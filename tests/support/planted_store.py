@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from streamapp.state import directory, memory
-from streamapp.state.partition import Partition
+from streamapp.state.partition import TablePartition
 
 
 def plant_store(patch: pytest.MonkeyPatch, **methods: Any) -> None:
     """Let partitions that are opened from here on have these methods in place of their own."""
-    planted = type("Planted", (Partition,), methods)
+    planted = type("Planted", (TablePartition,), methods)
     for opener in (directory, memory):
-        patch.setattr(opener, "Partition", planted)
+        patch.setattr(opener, "TablePartition", planted)

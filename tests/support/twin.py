@@ -26,7 +26,7 @@ def feed(app: Bench, seed: random.Random, count: int) -> None:
         }  # fmt: skip
         app.feed("transfer", transfer, key=seed.choice([sender, sender, sender, "elsewhere"]))
         if number % 20 == 19:
-            app.crash_at(seed.choice(["K2", "K9", "K12"]))
+            app.crash_at(seed.choice(["commit.before_changelog", "commit.before_end", "commit.after_store"]))
             app.settle()
 
 

@@ -17,9 +17,9 @@ from streamapp.audit.late import LateRecords
 from streamapp.audit.record import Record
 from streamapp.audit.report import Findings, Report, Verdict
 from streamapp.audit.terms import Terms
-from streamapp.delivery.aside import Aside, Source
 from streamapp.delivery.dead_letter import dead_letter
 from streamapp.delivery.late import late_record
+from streamapp.delivery.side_output import SideOutput, Source
 from streamapp.engine.failure import ASIDE_BYTES_MAX
 from streamapp.errors import RecordError
 
@@ -45,11 +45,11 @@ def source_of(record: Record) -> Source:
     return Source(record.topic, record.partition, record.offset, record.timestamp_ms, record.key, record.value, headers)
 
 
-def letter_of(record: Record, size_max: int = ASIDE_BYTES_MAX, error: RecordError = ERROR) -> Aside:
+def letter_of(record: Record, size_max: int = ASIDE_BYTES_MAX, error: RecordError = ERROR) -> SideOutput:
     return dead_letter(source_of(record), error, group="streamapp", attempts=1, size_max=size_max)
 
 
-def written(log: Log, letter: Aside) -> Record:
+def written(log: Log, letter: SideOutput) -> Record:
     return log.append(letter.topic, letter.key, letter.value, letter.partition, tuple(letter.headers))
 
 

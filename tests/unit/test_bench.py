@@ -17,11 +17,11 @@ import pytest
 from streamapp.driver.streams.agent import AgentEnded
 from streamapp.driver.tables.after_commit import after_commit
 from streamapp.errors import ConfigurationError, StreamAppError
-from streamapp.state.partition import Partition
+from streamapp.state.partition import TablePartition
 from streamapp.testing import Bench, NotSettled
 from streamapp.testing import worker as module
+from streamapp.testing.crash_points import POINTS
 from streamapp.testing.environment import MemoryFetches
-from streamapp.testing.points import POINTS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from planted_store import plant_store
@@ -141,8 +141,8 @@ def test_a_mark_that_was_committed_after_a_repeat_was_read_ahead_is_seen(
 ) -> None:
     assert repeats_behind_commits(shop) == ["1", "2"]
 
-    def unchanged(self: Partition) -> Any:
-        changes = Partition.seal(self)
+    def unchanged(self: TablePartition) -> Any:
+        changes = TablePartition.seal(self)
         self.version = 0
         return changes
 
@@ -179,7 +179,9 @@ def test_what_is_owed_after_a_commit_is_waited_for(app: Bench) -> None:
     assert app.outputs("tick") == [{"customer": "ann"}]
 
 
-@pytest.mark.parametrize("point", ["K1", "K3", "K9", "K11"])
+@pytest.mark.parametrize(
+    "point", ["event.before_effects", "commit.before_produce", "commit.before_end", "commit.before_store"]
+)
 def test_a_crash_at_a_point_loses_and_doubles_nothing(app: Bench, point: str) -> None:
     app.feed("order", order(1))
     app.settle()
@@ -195,13 +197,13 @@ def test_an_empty_disk_is_restored(app: Bench) -> None:
     app.settle()
     app.restart(empty=True)
     assert app.on_disk("spent") == {b'"ann"': b"5000"}
-    assert app.points.reached["K16"]
+    assert app.points.reached["restore.half_done"]
 
 
 def test_a_worker_that_was_stopped_has_committed_everything(app: Bench) -> None:
     app.feed("order", order(1))
     app.stop()
-    assert app.points.reached["K22"] == 1
+    assert app.points.reached["shutdown.before_commit"] == 1
     assert app.table("spent") == {"ann": 250}
     assert app.starts == 2
 
@@ -303,7 +305,7 @@ def test_the_services_own_agents_run_on_it_too() -> None:
         "occurred_at": "2026-01-01T00:00:00Z",
     }  # fmt: skip
     with Bench() as app:
-        app.crash_at("K9")
+        app.crash_at("commit.before_end")
         app.feed("transfer", transfer)
         app.feed("transfer", {**transfer, "event_id": "2", "from_account": "ann", "to_account": "bob", "amount": 501})
         app.settle()
@@ -412,7 +414,7 @@ def test_event_time_moves_in_every_partition(shop: str, tmp_path: Path) -> None:
 
 def test_each_rebalance_has_one_line_that_says_why(app: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="streamapp.engine.group")
-    app.rebalance_at("K1")
+    app.rebalance_at("event.before_effects")
     app.feed("order", *(order(number, f"c{number}") for number in range(20)))
     app.settle()
     reasons = [line.split(", because ")[1] for line in caplog.messages if line.startswith("generation ")]

@@ -17,7 +17,7 @@ from streamapp.engine.engine import Engine
 from streamapp.eos.producer import Producer
 from streamapp.errors import StoreError, TransactionAborted
 from streamapp.settings import Settings
-from streamapp.state import Partition as StorePartition
+from streamapp.state import TablePartition
 from streamapp.state.memory import MemoryStorage
 from streamapp.testing import Bench
 from streamapp.testing.cluster import MemoryCluster
@@ -405,9 +405,9 @@ def test_a_disk_that_refuses_what_is_committed_ends_the_worker(
 def test_append_time_is_that_of_what_is_committed(shop: Any, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the next one has brought lets nothing go: a crash would do it again without what it saw."""
     told: list[int] = []
-    advance = StorePartition.advance
+    advance = TablePartition.advance
 
-    def watched(self: StorePartition, newest_s: int, oldest_s: int | None = None) -> None:
+    def watched(self: TablePartition, newest_s: int, oldest_s: int | None = None) -> None:
         if "inbox" in self.name:
             told.append(newest_s)
         advance(self, newest_s, oldest_s)

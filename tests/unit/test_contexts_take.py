@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from streamapp import App, inbox
-from streamapp.delivery.inbox import Status
+from streamapp.delivery.inbox import InboxStatus
 from streamapp.settings import load
 
 BOUND_S = 10
@@ -97,7 +97,7 @@ async def test_an_inbox_on_batches_drops_repeats_of_this_batch_and_of_earlier_on
         await put_all(context, [Order("1", 1), Order("4", 4), Order("2", 2), Order("5", 5)])
     assert seen == [["1", "2", "3"], ["4", "5"]]
     table: Any = app.tables["inbox"]
-    assert {table[book.name, "alice", str(n)].status for n in range(1, 6)} == {Status.PROCESSED}
+    assert {table[book.name, "alice", str(n)].status for n in range(1, 6)} == {InboxStatus.PROCESSED}
     assert {table[book.name, "alice", str(n)].attempts for n in range(1, 6)} == {1}
 
 
@@ -117,10 +117,13 @@ async def test_a_batch_that_failed_runs_again(app: App) -> None:
     with pytest.raises(ArithmeticError):
         async with book.test_context() as context:
             await put_all(context, [Order("1", 1), Order("2", 2)])
-    assert table[book.name, "alice", "2"].status is Status.FAILED
+    assert table[book.name, "alice", "2"].status is InboxStatus.FAILED
     async with book.test_context() as context:
         await put_all(context, [Order("1", 1), Order("2", 2)])
-    assert (table[book.name, "alice", "2"].status, table[book.name, "alice", "2"].attempts) == (Status.PROCESSED, 2)
+    assert (table[book.name, "alice", "2"].status, table[book.name, "alice", "2"].attempts) == (
+        InboxStatus.PROCESSED,
+        2,
+    )
     assert attempts == [2, 2]
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from streamapp.engine.committer import Committer
-from streamapp.state import Partition as StorePartition
+from streamapp.state import TablePartition
 from streamapp.testing import Bench, CrashMatters, crash_everywhere
-from streamapp.testing.points import POINTS
+from streamapp.testing.crash_points import POINTS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from planted_store import plant_store
@@ -88,19 +88,28 @@ def test_what_is_in_the_transaction_happens_once_at_every_point(shop: Path) -> N
     assert not any(crash.differences for crash in report.crashes)
     reached = {crash.point for crash in report.crashes}
     assert reached | set(report.not_reached) == POINTS.keys()
-    assert set(report.not_reached) <= {"K5b", "K8b", "K18", "K21"}
-    assert {(crash.point, crash.disk) for crash in report.crashes} >= {("K9", "kept"), ("K9", "lost"), ("K16", "lost")}
-    assert "K11 (committed, not on the worker's disk yet), hit " in str(report)
+    assert set(report.not_reached) <= {
+        "produce.one_refused",
+        "commit.while_event_runs",
+        "window.before_final",
+        "inbox.before_expiry",
+    }
+    assert {(crash.point, crash.disk) for crash in report.crashes} >= {
+        ("commit.before_end", "kept"),
+        ("commit.before_end", "lost"),
+        ("restore.half_done", "lost"),
+    }
+    assert "commit.before_store (committed, not on the worker's disk yet), hit " in str(report)
 
 
 def test_an_effect_in_a_file_happens_again(shop: Path) -> None:
     plant(shop, INTO_A_FILE)
     with pytest.raises(CrashMatters) as caught:
-        crash_everywhere(scenario, "shop", points=["K9"])
+        crash_everywhere(scenario, "shop", points=["commit.before_end"])
     text = str(caught.value)
-    assert "at K9 (outputs and offsets acknowledged, nothing committed)" in text
+    assert "at commit.before_end (outputs and offsets acknowledged, nothing committed)" in text
     assert "what the scenario returned: " in text
-    assert 'To repeat one: crash_everywhere(scenario, ..., points=["K9"], seed=0)' in text
+    assert 'To repeat one: crash_everywhere(scenario, ..., points=["commit.before_end"], seed=0)' in text
     assert len(caught.value.report.crashes) == 2
 
 
@@ -111,8 +120,8 @@ def test_a_variable_of_the_module_is_forgotten(shop: Path) -> None:
 
 
 def test_a_point_that_is_not_reached_is_said(shop: Path) -> None:
-    with pytest.raises(ValueError, match="does not reach K21"):
-        crash_everywhere(scenario, "shop", points=["K21", "K9"])
+    with pytest.raises(ValueError, match=r"does not reach inbox\.before_expiry"):
+        crash_everywhere(scenario, "shop", points=["inbox.before_expiry", "commit.before_end"])
 
 
 def test_a_scenario_that_fails_after_a_crash_is_a_difference(shop: Path) -> None:
@@ -122,7 +131,7 @@ def test_a_scenario_that_fails_after_a_crash_is_a_difference(shop: Path) -> None
         assert app.starts == 1
 
     with pytest.raises(CrashMatters, match="the scenario failed: AssertionError"):
-        crash_everywhere(starts_once, "shop", points=["K9"], disks=["kept"])
+        crash_everywhere(starts_once, "shop", points=["commit.before_end"], disks=["kept"])
 
 
 def test_a_scenario_that_fails_by_itself_fails_as_it_is(shop: Path) -> None:
@@ -141,15 +150,15 @@ def test_state_that_is_written_before_the_commit_is_found(shop: Path, monkeypatc
 
     monkeypatch.setattr(Committer, "_commit", early)
     with pytest.raises(CrashMatters, match=r"the disk of table|records in customer-total"):
-        crash_everywhere(scenario, "shop", points=["K3", "K9"], disks=["kept"])
+        crash_everywhere(scenario, "shop", points=["commit.before_produce", "commit.before_end"], disks=["kept"])
 
 
 def test_a_restore_that_leaves_something_out_is_found(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = StorePartition.restore
+    whole = TablePartition.restore
 
     def short(self: Any, records: Any, *rest: Any) -> None:
         whole(self, list(records)[:-1], *rest)
 
     plant_store(monkeypatch, restore=short)
     with pytest.raises(CrashMatters, match="is not what its changelog says"):
-        crash_everywhere(scenario, "shop", points=["K12"], disks=["lost"])
+        crash_everywhere(scenario, "shop", points=["commit.after_store"], disks=["lost"])

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from streamapp.embedded import ports, process, record, servers
-from streamapp.embedded.process import Process
-from streamapp.embedded.record import Lock, Run, Server
+from streamapp.embedded import ports, process, servers
+from streamapp.embedded import run_file as record
+from streamapp.embedded.process import ServerProcess
+from streamapp.embedded.run_file import Lock, Run, Server
 from streamapp.errors import ConfigurationError, Unavailable
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -50,8 +51,8 @@ SLEEP = "import time; time.sleep(60)"
 
 def test_a_stranger_with_the_same_pid_is_neither_alive_nor_signalled(start: Start) -> None:
     child = start(SLEEP)
-    known = Process.of(child.pid)
-    stranger = Process(child.pid, known.born + "0")
+    known = ServerProcess.of(child.pid)
+    stranger = ServerProcess(child.pid, known.born + "0")
     assert known.is_alive() and not stranger.is_alive()
     stranger.kill()
     assert child.poll() is None
@@ -61,7 +62,7 @@ def test_a_stranger_with_the_same_pid_is_neither_alive_nor_signalled(start: Star
 
 def test_one_that_ended_but_was_not_reaped_is_not_alive(start: Start) -> None:
     child = start("pass")
-    known = Process(child.pid, process.birth(child.pid) or "gone already")
+    known = ServerProcess(child.pid, process.birth(child.pid) or "gone already")
     until(lambda: not known.is_alive())
     assert Path(f"/proc/{child.pid}").exists() or sys.platform != "linux"  # still a zombie of ours
 
@@ -70,7 +71,7 @@ def test_stop_kills_one_that_does_not_listen_even_paused(start: Start, tmp_path:
     deaf = start("import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)")
     until(lambda: process.tail(tmp_path / "log") == ["deaf"])
     polite = start(SLEEP)
-    both = [Process.of(deaf.pid), Process.of(polite.pid)]
+    both = [ServerProcess.of(deaf.pid), ServerProcess.of(polite.pid)]
     both[1].send(signal.SIGSTOP)
     process.stop(both, timeout_s=0.3)
     assert deaf.wait(10) == -signal.SIGKILL and polite.wait(10) == -signal.SIGTERM
@@ -95,7 +96,7 @@ def test_servers_of_a_test_run_do_not_outlive_it(tmp_path: Path) -> None:
         check=False,
     )
     pid, born = parent.stdout.split()
-    until(lambda: not Process(int(pid), born).is_alive())
+    until(lambda: not ServerProcess(int(pid), born).is_alive())
 
 
 def test_lock_is_held_as_long_as_one_that_inherited_it_lives(start: Start, tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_lock_is_held_as_long_as_one_that_inherited_it_lives(start: Start, tmp_p
 
 
 def recorded(child: subprocess.Popen[bytes], born: str | None = None) -> Run:
-    known = Process(child.pid, born) if born else Process.of(child.pid)
+    known = ServerProcess(child.pid, born) if born else ServerProcess.of(child.pid)
     return Run("cluster", (Server("Kafka node 1", 1, 1, known, ("nothing",)),), None, True)
 
 

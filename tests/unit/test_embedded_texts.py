@@ -15,8 +15,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from streamapp.embedded import comeback, death, wire
-from streamapp.embedded.death import PortTaken
+from streamapp.embedded import comeback, wire
+from streamapp.embedded import exit_reason as death
+from streamapp.embedded.exit_reason import PortTaken
 from streamapp.embedded.kafka import Kafka
 from streamapp.embedded.properties import (
     Place,

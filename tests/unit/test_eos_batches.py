@@ -12,7 +12,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from streamapp.eos import partitioner
 from streamapp.eos.batches import Batch, Compression, record_bytes, refuse_record
 from streamapp.eos.partitioner import murmur2, partition_of
-from streamapp.eos.protocol import Identity, TopicDescription
+from streamapp.eos.protocol import ProducerIdentity, TopicDescription
 from streamapp.errors import RecordError
 from streamapp.types import Partition
 
@@ -32,7 +32,7 @@ def test_a_batch_carries_identity_sequence_and_records() -> None:
     batch = Batch(LEDGER, TOPIC, 1 << 20, "none")
     batch.append(5, b"k", b"v", [("h", b"x"), ("h", None)])
     batch.append(6, None, None, [])
-    records = batch.close(Identity(42, 7), 11)
+    records = batch.close(ProducerIdentity(42, 7), 11)
     parsed = MemoryRecords(records).next_batch()
     assert (parsed.producer_id, parsed.producer_epoch, parsed.base_sequence) == (42, 7, 11)
     assert parsed.is_transactional
@@ -54,7 +54,7 @@ def test_a_batch_is_byte_for_byte_what_aiokafka_makes_of_the_same_records() -> N
             stamp = NOW_MS + chance.choice([0, 0, 1, -1, -70, 100_000])
             size = theirs.append(index, stamp, key, value, headers).size
             assert batch.append(stamp, key, value, headers) == size
-        ours, expected = bytearray(batch.close(Identity(42, 7), 11)), theirs.build()
+        ours, expected = bytearray(batch.close(ProducerIdentity(42, 7), 11)), theirs.build()
         ours[12:16] = expected[12:16]
         assert ours == expected, f"{records} records"
 
@@ -64,7 +64,7 @@ def test_every_compression_is_undone(compression: Compression) -> None:
     batch = Batch(LEDGER, TopicDescription("ledger", partition_count=1), 1 << 20, compression)
     for _ in range(100):
         batch.append(5, b"key", b"value" * 10, [])
-    records = batch.close(Identity(1, 0), 0)
+    records = batch.close(ProducerIdentity(1, 0), 0)
     assert [value for _, _, value, _ in read(records)] == [b"value" * 10] * 100
     assert compression == "none" or len(records) < 1000
 
@@ -77,7 +77,7 @@ def test_a_record_refused_by_type_leaves_the_batch_whole() -> None:
     with pytest.raises((TypeError, AttributeError)):
         batch.append(5, b"k", b"v", [(3, b"x")])
     batch.append(5, b"k", b"after", [])
-    assert [value for _, _, value, _ in read(batch.close(Identity(1, 0), 0))] == [b"before", b"after"]
+    assert [value for _, _, value, _ in read(batch.close(ProducerIdentity(1, 0), 0))] == [b"before", b"after"]
 
 
 def test_a_full_batch_says_so_and_stays_within_the_topics_limit() -> None:
@@ -86,7 +86,7 @@ def test_a_full_batch_says_so_and_stays_within_the_topics_limit() -> None:
     while batch.append(5, b"k", b"v" * 100, []):
         count += 1
     assert count > 1
-    assert len(batch.close(Identity(1, 0), 0)) <= TOPIC.max_message_bytes
+    assert len(batch.close(ProducerIdentity(1, 0), 0)) <= TOPIC.max_message_bytes
 
 
 def test_a_record_that_no_longer_fits_leaves_no_trace_in_the_batch() -> None:
@@ -94,7 +94,7 @@ def test_a_record_that_no_longer_fits_leaves_no_trace_in_the_batch() -> None:
     while batch.append(5, b"k", b"v" * 100, []):
         pass
     assert not batch.append(NOW_MS, b"k", b"v" * 100, [])
-    parsed = MemoryRecords(batch.close(Identity(1, 0), 0)).next_batch()
+    parsed = MemoryRecords(batch.close(ProducerIdentity(1, 0), 0)).next_batch()
     assert parsed.max_timestamp == 5
 
 
@@ -107,7 +107,7 @@ def test_the_largest_record_that_is_let_through_fits_the_topic() -> None:
         refuse_record(TOPIC, b"k", b"v" * size, [("h", b"x")], None, NOW_MS)
     batch = Batch(LEDGER, TOPIC, 1 << 20, "none")
     batch.append(2**62, b"k", b"v" * (size - 1), [("h", b"x")])
-    assert len(batch.close(Identity(1, 0), 0)) <= TOPIC.max_message_bytes
+    assert len(batch.close(ProducerIdentity(1, 0), 0)) <= TOPIC.max_message_bytes
 
 
 def test_easy_bytes_are_never_too_many() -> None:

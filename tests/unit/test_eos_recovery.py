@@ -19,7 +19,7 @@ from streamapp.eos.protocol import (
     OffsetFetchAnswer,
     OffsetOf,
 )
-from streamapp.eos.recovery import Progress, RestorePlan, restore, restore_plan, restore_plans, stable_offsets
+from streamapp.eos.recovery import RestorePlan, RestoreProgress, restore, restore_plan, restore_plans, stable_offsets
 from streamapp.eos.remedies import UnexpectedCode
 from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.types import Partition
@@ -154,7 +154,7 @@ class Changelog:
 async def test_a_restore_ends_when_the_position_is_there_though_no_record_is() -> None:
     """Five records and then a control record: the last one seen has offset 4, the position goes to 6."""
     reader = Changelog((3, 3), (2, 5), (0, 6))
-    seen: list[Progress] = []
+    seen: list[RestoreProgress] = []
     cluster: Any = Offsets(last_stable=[ListedOffset(0, 6)])
     await restore(cluster, reader, {LOG: RestorePlan(0, 6)}, clock=QuickClock(), on_progress=seen.append)
     assert [(step.restored, step.remaining) for step in seen] == [(3, 3), (5, 1), (5, 0)]
@@ -162,11 +162,11 @@ async def test_a_restore_ends_when_the_position_is_there_though_no_record_is() -
 
 async def test_a_restore_waits_out_an_open_transaction_below_its_target() -> None:
     reader = Changelog((3, 3), (0, 3), (0, 3), (4, 8))
-    seen: list[Progress] = []
+    seen: list[RestoreProgress] = []
     cluster: Any = Offsets(last_stable=[ListedOffset(0, 3)])
     await restore(cluster, reader, {LOG: RestorePlan(0, 8)}, clock=QuickClock(), on_progress=seen.append)
     assert [step.blocked for step in seen] == [(), (LOG,), (LOG,), ()]
-    assert seen[-1] == Progress(7, 0)
+    assert seen[-1] == RestoreProgress(7, 0)
 
 
 async def test_a_restore_that_does_not_move_ends_with_a_reason() -> None:

@@ -15,13 +15,13 @@ from streamapp.eos.cluster import NoAnswer
 from streamapp.eos.protocol import (
     Code,
     EndTxn,
-    Identity,
     ListedOffset,
     ListOffsets,
     Membership,
     OffsetFetch,
     OffsetOf,
     Produce,
+    ProducerIdentity,
     TxnOffsetCommit,
 )
 from streamapp.errors import ConfigurationError
@@ -29,7 +29,7 @@ from streamapp.types import Partition
 
 LEDGER = Partition("ledger", 0)
 SEAT = Membership("app", 1, "m")
-END = EndTxn("app-1", Identity(1, 0), True)
+END = EndTxn("app-1", ProducerIdentity(1, 0), True)
 PRODUCE = Produce("app-1", 1000, {LEDGER: b"records"})
 
 
@@ -105,7 +105,7 @@ async def test_a_coordinator_is_remembered_until_it_says_it_is_none(
 async def test_transaction_and_group_have_each_their_coordinator(client: Client, cluster: KafkaCluster) -> None:
     await cluster.end_transaction(END)
     client.coordinator = 1
-    await cluster.commit_offsets(TxnOffsetCommit("app-1", Identity(1, 0), SEAT, {LEDGER: 1}))
+    await cluster.commit_offsets(TxnOffsetCommit("app-1", ProducerIdentity(1, 0), SEAT, {LEDGER: 1}))
     await cluster.fetch_offsets(OffsetFetch("app", (LEDGER,)))
     assert client.asked("TxnOffsetCommitRequest") == client.asked("OffsetFetchRequest") == [1]
     looked_up = [request for _, kind, request in client.sent if kind == "FindCoordinatorRequest"]
@@ -119,7 +119,7 @@ async def test_transaction_and_group_have_each_their_coordinator(client: Client,
 async def test_the_error_of_a_look_up_is_the_answer(client: Client, cluster: KafkaCluster, code: Code) -> None:
     client.coordinator_error = code
     assert (await cluster.end_transaction(END)).error == code
-    offsets = await cluster.commit_offsets(TxnOffsetCommit("app-1", Identity(1, 0), SEAT, {LEDGER: 1}))
+    offsets = await cluster.commit_offsets(TxnOffsetCommit("app-1", ProducerIdentity(1, 0), SEAT, {LEDGER: 1}))
     assert offsets == {LEDGER: code}
     assert (await cluster.fetch_offsets(OffsetFetch("app", (LEDGER,)))).error == code
     client.coordinator_error = 0

@@ -13,12 +13,12 @@ from streamapp.eos.protocol import (
     NO_IDENTITY,
     EndTxn,
     Features,
-    Identity,
     InitProducerId,
     Membership,
     OffsetFetch,
     Produce,
     Produced,
+    ProducerIdentity,
     TxnOffsetCommit,
 )
 from streamapp.types import Partition
@@ -52,10 +52,10 @@ def test_a_produce_is_encoded_as_its_schema_says(batches: dict[Partition, bytes]
             5,
             b"\x02t" + b"\x00\x00\x27\x10" + b"\xff" * 8 + b"\xff\xff" + b"\0",
         ),
-        (wire.EndTxnRequest(EndTxn("t", Identity(5, 2), True)), 26, 5, b"\x02t" + b"\0" * 7 + b"\5\0\2\1\0"),
-        (wire.EndTxnRequest(EndTxn("t", Identity(5, 2), False)), 26, 5, b"\x02t" + b"\0" * 7 + b"\5\0\2\0\0"),
+        (wire.EndTxnRequest(EndTxn("t", ProducerIdentity(5, 2), True)), 26, 5, b"\x02t" + b"\0" * 7 + b"\5\0\2\1\0"),
+        (wire.EndTxnRequest(EndTxn("t", ProducerIdentity(5, 2), False)), 26, 5, b"\x02t" + b"\0" * 7 + b"\5\0\2\0\0"),
         (
-            wire.TxnOffsetCommitRequest(TxnOffsetCommit("t", Identity(5, 2), Membership("g", 3, "m"), {A0: 9})),
+            wire.TxnOffsetCommitRequest(TxnOffsetCommit("t", ProducerIdentity(5, 2), Membership("g", 3, "m"), {A0: 9})),
             28,
             5,
             b"\x02t\x02g" + b"\0" * 7 + b"\5\0\2" + b"\0\0\0\3" + b"\x02m" + b"\0"
@@ -78,7 +78,7 @@ def test_a_request_has_kafkas_fields_in_kafkas_order(request_: Any, key: int, ve
 
 def test_a_membership_with_an_instance_carries_it() -> None:
     seat = Membership("g", 3, "m", "one")
-    struct = prepared(wire.TxnOffsetCommitRequest(TxnOffsetCommit("t", Identity(5, 2), seat, {A0: 9})))
+    struct = prepared(wire.TxnOffsetCommitRequest(TxnOffsetCommit("t", ProducerIdentity(5, 2), seat, {A0: 9})))
     assert struct.group_instance_id == "one"
 
 

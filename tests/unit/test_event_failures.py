@@ -11,9 +11,9 @@ from failing_app import WAYS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamapp.delivery.aside import Source
 from streamapp.delivery.dead_letter import dead_letter
 from streamapp.delivery.inbox import Fields, mark_key
+from streamapp.delivery.side_output import Source
 from streamapp.errors import RecordError, StoreError, brief, is_the_events
 from streamapp.testing import Bench
 

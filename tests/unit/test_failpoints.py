@@ -14,7 +14,7 @@ import pytest
 
 from streamapp import failpoints
 from streamapp.errors import ConfigurationError
-from streamapp.failpoints import Fault, Plan
+from streamapp.failpoints import FailpointPlan, Fault
 
 
 def hits(file: Path) -> list[dict[str, object]]:
@@ -23,53 +23,58 @@ def hits(file: Path) -> list[dict[str, object]]:
 
 def test_without_a_plan_a_point_does_nothing_and_costs_next_to_nothing() -> None:
     assert not failpoints.ARMED.on
-    assert not failpoints.planned("K9")
+    assert not failpoints.planned("commit.before_end")
     point = failpoints.failpoint
-    best = min(timeit.repeat(lambda: point("K9"), number=100_000, repeat=5)) / 100_000
+    best = min(timeit.repeat(lambda: point("commit.before_end"), number=100_000, repeat=5)) / 100_000
     assert best < 500e-9, "an empty call, even on a busy machine"
 
 
 def test_a_plan_alone_is_not_enough() -> None:
-    plan = {"FAULT_PLAN": '[{"point": "K9", "action": "kill"}]', "FAULT_PLAN_HITS": "hits"}
-    assert Plan.of(plan) is None
-    assert Plan.of(plan | {"FAULT_PLAN_ALLOWED": "yes"}) is None
-    assert Plan.of({"FAULT_PLAN_ALLOWED": "1"}) is None
-    assert Plan.of(plan | {"FAULT_PLAN_ALLOWED": "1"}) is not None
+    plan = {"FAULT_PLAN": '[{"point": "commit.before_end", "action": "kill"}]', "FAULT_PLAN_HITS": "hits"}
+    assert FailpointPlan.of(plan) is None
+    assert FailpointPlan.of(plan | {"FAULT_PLAN_ALLOWED": "yes"}) is None
+    assert FailpointPlan.of({"FAULT_PLAN_ALLOWED": "1"}) is None
+    assert FailpointPlan.of(plan | {"FAULT_PLAN_ALLOWED": "1"}) is not None
 
 
-@pytest.mark.parametrize("text", ["[", '[{"point": "K9"}]', '[{"point": "K9", "action": "explode"}]', '[{"pint": 1}]'])
+@pytest.mark.parametrize(
+    "text",
+    ["[", '[{"point": "commit.before_end"}]', '[{"point": "commit.before_end", "action": "explode"}]', '[{"pint": 1}]'],
+)
 def test_a_plan_nobody_can_read_stops_the_start(text: str) -> None:
     with pytest.raises(ConfigurationError, match="FAULT_PLAN"):
-        Plan.of({"FAULT_PLAN": text, "FAULT_PLAN_ALLOWED": "1", "FAULT_PLAN_HITS": "hits"})
+        FailpointPlan.of({"FAULT_PLAN": text, "FAULT_PLAN_ALLOWED": "1", "FAULT_PLAN_HITS": "hits"})
 
 
 def test_it_acts_at_the_nth_time_and_says_so_first(tmp_path: Path) -> None:
     noted: list[int] = []
     file = tmp_path / "hits"
-    plan = Plan([Fault("K9", "kill", nth=3)], file, lambda number: noted.append(number) or None)  # type: ignore[func-returns-value]
+    plan = FailpointPlan([Fault("commit.before_end", "kill", nth=3)], file, lambda number: noted.append(number) or None)  # type: ignore[func-returns-value]
     for _ in range(2):
-        plan.failpoint("K9")
-        plan.failpoint("K3")
+        plan.failpoint("commit.before_end")
+        plan.failpoint("commit.before_produce")
     assert not file.exists()
-    plan.failpoint("K9")
+    plan.failpoint("commit.before_end")
     assert noted == [signal.SIGKILL]
-    assert hits(file) == [{"point": "K9", "hit": 3, "action": "kill", "process": os.getpid()}]
-    plan.failpoint("K9")
+    assert hits(file) == [{"point": "commit.before_end", "hit": 3, "action": "kill", "process": os.getpid()}]
+    plan.failpoint("commit.before_end")
     assert noted == [signal.SIGKILL], "once is once"
 
 
 def test_what_is_raised_is_named_in_the_plan(tmp_path: Path) -> None:
-    plan = Plan([Fault("K7", "raise", error="streamapp.eos.cluster:NoAnswer", times=0)], tmp_path / "hits")
+    plan = FailpointPlan(
+        [Fault("commit.before_offsets", "raise", error="streamapp.eos.cluster:NoAnswer", times=0)], tmp_path / "hits"
+    )
     for _ in range(2):
-        with pytest.raises(Exception, match="failpoint K7") as raised:
-            plan.failpoint("K7")
+        with pytest.raises(Exception, match=r"failpoint commit\.before_offsets") as raised:
+            plan.failpoint("commit.before_offsets")
         assert type(raised.value).__name__ == "NoAnswer"
 
 
 def test_hold_waits_for_its_file(tmp_path: Path) -> None:
     there, missing = tmp_path / "there", tmp_path / "missing"
     there.touch()
-    plan = Plan(
+    plan = FailpointPlan(
         [Fault("A", "hold", until=str(there)), Fault("B", "hold", until=str(missing), seconds=0.02)], tmp_path / "hits"
     )
     plan.failpoint("A")
@@ -79,10 +84,11 @@ def test_hold_waits_for_its_file(tmp_path: Path) -> None:
 
 def test_a_killed_process_has_left_its_note(tmp_path: Path) -> None:
     file = tmp_path / "hits"
-    code = "from streamapp.failpoints import failpoint; failpoint('K9'); failpoint('K9'); print('alive')"
+    reach = "failpoint('commit.before_end')"
+    code = f"from streamapp.failpoints import failpoint; {reach}; {reach}; print('alive')"
     environment = dict(os.environ) | {
         "FAULT_PLAN_ALLOWED": "1",
-        "FAULT_PLAN": '[{"point": "K9", "action": "kill", "nth": 2}]',
+        "FAULT_PLAN": '[{"point": "commit.before_end", "action": "kill", "nth": 2}]',
         "FAULT_PLAN_HITS": str(file),
     }
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=60, check=False)

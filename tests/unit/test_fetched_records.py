@@ -21,7 +21,7 @@ from aiokafka.structs import TopicPartition
 
 from streamapp.client import fetch as fetches
 from streamapp.client import member as members
-from streamapp.client.leader_epochs import Epochs
+from streamapp.client.leader_epochs import LeaderEpochs
 from streamapp.engine.record import NO_TIMESTAMP, Record, records_of
 from tests.support.batch_bytes import CHECKED, checked
 
@@ -205,7 +205,7 @@ class Around:
         consumer = SimpleNamespace(_client=self, seek=lambda _, offset: self.sought.append(offset), getmany=self._none)
         self.cluster = SimpleNamespace(leader_for_partition=lambda _: 1)
         self.member = object.__new__(members.KafkaMember)  # without a consumer that would connect
-        vars(self.member).update(_unreadable={TP: 2}, _warned=set(), _consumer=consumer, _epochs=Epochs("any"))
+        vars(self.member).update(_unreadable={TP: 2}, _warned=set(), _consumer=consumer, _epochs=LeaderEpochs("any"))
         vars(self.member).update(position=lambda _: self.position, assignment=lambda: {TP})
 
     async def send(self, node: int, request: Any) -> Any:

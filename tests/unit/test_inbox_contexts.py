@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from streamapp import App, inbox
-from streamapp.delivery.inbox import Status
+from streamapp.delivery.inbox import InboxStatus
 from streamapp.errors import ConfigurationError, RecordError
 from streamapp.settings import load
 
@@ -72,7 +72,7 @@ async def test_marks_outlive_a_context_but_not_the_app(app: App) -> None:
             await put(context, Order("2", 5))
     assert len(seen) == 2
     table: Any = app.tables["inbox"]
-    assert table[book.name, "alice", "1"].status is Status.PROCESSED
+    assert table[book.name, "alice", "1"].status is InboxStatus.PROCESSED
 
 
 async def test_other_content_is_a_conflict_and_the_first_one_stands(app: App) -> None:
@@ -111,12 +111,12 @@ async def test_an_event_that_failed_runs_again(app: App) -> None:
             async with book.test_context() as context:
                 await put(context, Order("1", 5))
         mark = table[book.name, "alice", "1"]
-        assert (mark.status, mark.attempts) == (Status.FAILED, attempt)
+        assert (mark.status, mark.attempts) == (InboxStatus.FAILED, attempt)
     async with book.test_context() as context:
         await put(context, Order("1", 5))
         await put(context, Order("1", 5))
     mark = table[book.name, "alice", "1"]
-    assert (mark.status, mark.attempts) == (Status.PROCESSED, 3)
+    assert (mark.status, mark.attempts) == (InboxStatus.PROCESSED, 3)
     assert len(attempts) == 3
 
 

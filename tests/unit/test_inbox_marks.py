@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamapp.delivery.inbox import Fields, Mark, Status, Verdict, attempts_of, judge, mark_key
+from streamapp.delivery.inbox import Fields, InboxStatus, InboxVerdict, Mark, attempts_of, judge, mark_key
 from streamapp.errors import ConfigurationError, RecordError
 
 CONTENT, OTHER = b"a" * 16, b"b" * 16
@@ -35,15 +35,17 @@ class PlainPayment:
     amount: int
 
 
-@given(st.sampled_from(Status), st.integers(1, 255), st.integers(0, 2**32 - 1), st.binary(min_size=16, max_size=16))
-def test_a_mark_is_read_as_it_was_written(status: Status, attempts: int, appended_s: int, content: bytes) -> None:
+@given(
+    st.sampled_from(InboxStatus), st.integers(1, 255), st.integers(0, 2**32 - 1), st.binary(min_size=16, max_size=16)
+)
+def test_a_mark_is_read_as_it_was_written(status: InboxStatus, attempts: int, appended_s: int, content: bytes) -> None:
     mark = Mark(status, attempts, appended_s, content)
     assert len(mark.pack()) == 22
     assert Mark.unpack(mark.pack()) == mark
 
 
 def test_attempts_beyond_a_byte_stand_still() -> None:
-    assert Mark.unpack(Mark(Status.FAILED, 900, 0, CONTENT).pack()).attempts == 255
+    assert Mark.unpack(Mark(InboxStatus.FAILED, 900, 0, CONTENT).pack()).attempts == 255
 
 
 def test_bytes_that_are_no_mark_are_refused() -> None:
@@ -54,25 +56,25 @@ def test_bytes_that_are_no_mark_are_refused() -> None:
 @pytest.mark.parametrize(
     ("mark", "content", "appended_s", "verdict"),
     [
-        (None, CONTENT, 100, Verdict.FRESH),
-        (Mark(Status.PROCESSED, 1, 100, CONTENT), CONTENT, 100, Verdict.DUPLICATE),
-        (Mark(Status.PROCESSED, 1, 100, CONTENT), OTHER, 100, Verdict.CONFLICT),
-        (Mark(Status.FAILED, 1, 100, CONTENT), CONTENT, 100, Verdict.FRESH),
-        (Mark(Status.FAILED, 1, 100, CONTENT), OTHER, 100, Verdict.FRESH),
-        (Mark(Status.PROCESSED, 1, 100, CONTENT), CONTENT, 100 + WEEK_S, Verdict.DUPLICATE),
-        (Mark(Status.PROCESSED, 1, 100, CONTENT), OTHER, 100 + WEEK_S, Verdict.CONFLICT),
-        (Mark(Status.PROCESSED, 1, 100, CONTENT), CONTENT, 101 + WEEK_S, Verdict.FRESH),
-        (Mark(Status.PROCESSED, 1, 100, CONTENT), CONTENT, 5, Verdict.DUPLICATE),  # an old record read again
+        (None, CONTENT, 100, InboxVerdict.FRESH),
+        (Mark(InboxStatus.PROCESSED, 1, 100, CONTENT), CONTENT, 100, InboxVerdict.DUPLICATE),
+        (Mark(InboxStatus.PROCESSED, 1, 100, CONTENT), OTHER, 100, InboxVerdict.CONFLICT),
+        (Mark(InboxStatus.FAILED, 1, 100, CONTENT), CONTENT, 100, InboxVerdict.FRESH),
+        (Mark(InboxStatus.FAILED, 1, 100, CONTENT), OTHER, 100, InboxVerdict.FRESH),
+        (Mark(InboxStatus.PROCESSED, 1, 100, CONTENT), CONTENT, 100 + WEEK_S, InboxVerdict.DUPLICATE),
+        (Mark(InboxStatus.PROCESSED, 1, 100, CONTENT), OTHER, 100 + WEEK_S, InboxVerdict.CONFLICT),
+        (Mark(InboxStatus.PROCESSED, 1, 100, CONTENT), CONTENT, 101 + WEEK_S, InboxVerdict.FRESH),
+        (Mark(InboxStatus.PROCESSED, 1, 100, CONTENT), CONTENT, 5, InboxVerdict.DUPLICATE),  # an old record read again
     ],
 )
-def test_what_is_decided(mark: Mark | None, content: bytes, appended_s: int, verdict: Verdict) -> None:
+def test_what_is_decided(mark: Mark | None, content: bytes, appended_s: int, verdict: InboxVerdict) -> None:
     assert judge(mark, content, appended_s, WEEK_S) is verdict
 
 
 def test_attempts_go_on_after_a_failure_only() -> None:
     assert attempts_of(None) == 1
-    assert attempts_of(Mark(Status.FAILED, 3, 0, CONTENT)) == 4
-    assert attempts_of(Mark(Status.PROCESSED, 3, 0, CONTENT)) == 1  # older than the retention: it begins anew
+    assert attempts_of(Mark(InboxStatus.FAILED, 3, 0, CONTENT)) == 4
+    assert attempts_of(Mark(InboxStatus.PROCESSED, 3, 0, CONTENT)) == 1  # older than the retention: it begins anew
 
 
 texts = st.one_of(st.none(), st.binary(max_size=6), st.text(max_size=4).map(str.encode))

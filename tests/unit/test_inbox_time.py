@@ -8,7 +8,7 @@ from streamapp.engine.gate import Gate
 from streamapp.engine.record import Record
 from streamapp.engine.task import Task
 from streamapp.engine.unit import Unit
-from streamapp.state import Identity, MemoryState
+from streamapp.state import MemoryState, StoreIdentity
 from streamapp.types import Partition
 
 A, B = Partition("a", 0), Partition("b", 0)
@@ -29,7 +29,7 @@ def task_of(*partitions: Partition) -> Task:
     task = Task(0, Gate(), Work(), {})
     for partition in partitions:
         task.read_from(partition, 0)
-    task.stores["inbox"] = MemoryState().open_partition(Identity("app", "inbox", 0, "log"), RETENTION_S)
+    task.stores["inbox"] = MemoryState().open_partition(StoreIdentity("app", "inbox", 0, "log"), RETENTION_S)
     return task
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from streamapp.driver.streams.cursor import Hand
-from streamapp.driver.streams.delivery import Delivery
+from streamapp.driver.streams.cursor import StreamCursor
+from streamapp.driver.streams.delivery import DispatchedEvent
 from streamapp.driver.streams.inbox import Inbox, Rule
 from streamapp.driver.streams.iteration import Iteration
 from streamapp.driver.streams.mailbox import Mailbox
@@ -43,20 +43,20 @@ class Broken(Inbox):
     def __init__(self) -> None:
         super().__init__(Rule("T", "T_POST", "id", None, None), None, "post")  # type: ignore[arg-type]
 
-    def admit(self, unit: Unit, delivery: Delivery) -> bool:
+    def admit(self, unit: Unit, delivery: DispatchedEvent) -> bool:
         if delivery.value == "second":
             raise StoreError("the disk is broken")
         return True
 
 
 def iteration(inbox: Any, task: Any, *values: str) -> Iteration:
-    stream = SimpleNamespace(begin=object, inbox=inbox, hand=Hand(), app=None)
+    stream = SimpleNamespace(begin=object, inbox=inbox, hand=StreamCursor(), app=None)
     mailbox = Mailbox()
     for value in values:
         record = Record("transfer", 0, 0, 0, None, None)
         unit = Unit(task, [record])
         unit.pending = 1
-        mailbox.put(unit, Delivery(None, "key", value, record, unit))
+        mailbox.put(unit, DispatchedEvent(None, "key", value, record, unit))
     return Iteration(stream, mailbox)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamapp.delivery.aside import Source
 from streamapp.delivery.late import late_record
+from streamapp.delivery.side_output import Source
 
 MINUTE = 60_000
 

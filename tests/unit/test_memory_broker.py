@@ -12,11 +12,11 @@ from streamapp.eos.cluster import Cluster, NoAnswer
 from streamapp.eos.protocol import (
     Code,
     EndTxn,
-    Identity,
     InitProducerId,
     Membership,
     OffsetFetch,
     Produce,
+    ProducerIdentity,
     TxnOffsetCommit,
 )
 from streamapp.errors import InstanceFenced
@@ -46,12 +46,12 @@ def virtual(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
     return runner
 
 
-def batch(identity: Identity, *pairs: tuple[bytes | None, bytes | None], sequence: int = 0) -> bytes:
+def batch(identity: ProducerIdentity, *pairs: tuple[bytes | None, bytes | None], sequence: int = 0) -> bytes:
     contents = [(key, value, 1, ()) for key, value in pairs]
     return pack(contents, identity=identity, sequence=sequence, transactional=True)
 
 
-async def begin(cluster: Cluster, tid: str = "a") -> Identity:
+async def begin(cluster: Cluster, tid: str = "a") -> ProducerIdentity:
     return (await cluster.init_producer_id(InitProducerId(tid, 60_000))).identity
 
 
@@ -145,7 +145,7 @@ async def test_a_fetch_waits_for_something_new() -> None:
     assert loop.time() == 13
 
 
-def end_of(cluster: Cluster, identity: Identity) -> Awaitable[object]:
+def end_of(cluster: Cluster, identity: ProducerIdentity) -> Awaitable[object]:
     return cluster.end_transaction(EndTxn("a", identity, True))
 
 

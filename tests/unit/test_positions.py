@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from streamapp.eos.positions import (
     NUMBER,
-    Found,
+    FoundPosition,
     Position,
     PositionLost,
     TopicReplaced,
@@ -333,7 +333,7 @@ def test_a_first_transaction_that_was_aborted_is_no_state(tmp_path: Path, monkey
     (tmp_path / "shop_app.py").write_text(app_text(table=True))
     monkeypatch.syspath_prepend(tmp_path)
     with Bench("shop_app", partitions=1) as bench:
-        bench.crash_at("K9")
+        bench.crash_at("commit.before_end")
         bench.feed("in", 1, key="k")
         assert processed(bench) == [1]
         assert bench.starts == 2
@@ -477,7 +477,7 @@ def test_a_worker_never_skips_and_never_repeats_in_silence(
     is_new: bool,
 ) -> None:
     earliest, end = sorted((one, other))
-    found = Found(INPUT, "now", group, known, earliest, end, epoch_end, has_state, is_new)
+    found = FoundPosition(INPUT, "now", group, known, earliest, end, epoch_end, has_state, is_new)
     try:
         start = start_of(found, "shop")
     except ConfigurationError as exc:

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from streamapp.errors import ConfigurationError, StateCorrupted
-from streamapp.state import Identity, Partition, StateDirectory
+from streamapp.state import StateDirectory, StoreIdentity, TablePartition
 
-IDENTITY = Identity("app", "balances", 0, "app-balances-changelog")
+IDENTITY = StoreIdentity("app", "balances", 0, "app-balances-changelog")
 FLUSHED, COMMITS, FILLER = 30, 45, 40
 
 # Leaves files as a killed process does: the first commits in tables, the last ones only in the log.
@@ -93,7 +93,7 @@ def outcome(path: Path) -> str:
     """`corrupted`, `refused`, or the checkpoint, after every value was compared: with the fold up to the checkpoint,
     or ahead of it, as long as the changelog from there on ends in the right values."""
     state = StateDirectory(path, "app")
-    partition: Partition | None = None
+    partition: TablePartition | None = None
     try:
         partition = state.open_partition(IDENTITY)
         found = dict(partition.committed.items())

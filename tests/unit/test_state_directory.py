@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from streamapp.errors import ConfigurationError, StateCorrupted
-from streamapp.state import DirectoryInUse, Identity, MemoryState, SharedMemory, StateDirectory
+from streamapp.state import DirectoryInUse, MemoryState, SharedMemory, StateDirectory, StoreIdentity
 
-IDENTITY = Identity("app", "balances", 0, "app-balances-changelog", "topic-id-1")
+IDENTITY = StoreIdentity("app", "balances", 0, "app-balances-changelog", "topic-id-1")
 
 HOLDER = """
 import sys, time
@@ -88,7 +88,7 @@ def test_a_damaged_worker_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["rocksdict", "memory"])
-def test_a_store_of_another_identity_is_refused(tmp_path: Path, kind: str, other: Identity) -> None:
+def test_a_store_of_another_identity_is_refused(tmp_path: Path, kind: str, other: StoreIdentity) -> None:
     state = StateDirectory(tmp_path, "app") if kind == "rocksdict" else MemoryState()
     partition = state.open_partition(IDENTITY)
     partition.commit(3)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from streamapp.errors import StoreError
-from streamapp.state import Identity, StateDirectory
+from streamapp.state import StateDirectory, StoreIdentity
 
-IDENTITY = Identity("app", "balances", 0, "app-balances-changelog")
+IDENTITY = StoreIdentity("app", "balances", 0, "app-balances-changelog")
 
 SCENARIO = "import sys, pathlib, test_state_disk_full as t; getattr(t, sys.argv[2])(pathlib.Path(sys.argv[1]))"
 IN_NAMESPACE = 'mount -t tmpfs -o size=8m tmpfs "$1" || exit 77; exec "$2" -c "$3" "$1" "$4"'

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from streamapp.state import Identity, StateDirectory
+from streamapp.state import StateDirectory, StoreIdentity
 
-IDENTITY = Identity("app", "balances", 0, "app-balances-changelog")
+IDENTITY = StoreIdentity("app", "balances", 0, "app-balances-changelog")
 KEYS = 300
 KILLS = 6
 
@@ -23,11 +23,11 @@ KILLS = 6
 WRITER = f"""
 import sys
 from pathlib import Path
-from streamapp.state import Identity, StateDirectory, SharedMemory
+from streamapp.state import SharedMemory, StateDirectory, StoreIdentity
 
 retention_s = int(sys.argv[2]) or None
 state = StateDirectory(Path(sys.argv[1]), "app", SharedMemory(1 << 20, 256 << 10))
-partition = state.open_partition(Identity("app", "balances", 0, "app-balances-changelog"), retention_s)
+partition = state.open_partition(StoreIdentity("app", "balances", 0, "app-balances-changelog"), retention_s)
 n = partition.checkpoint or 0
 while True:
     n += 1

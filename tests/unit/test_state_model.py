@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from streamapp.state import Identity, MemoryState, Partition, SharedMemory, StateDirectory, Unit
+from streamapp.state import MemoryState, SharedMemory, StateDirectory, StoreIdentity, StoreTransaction, TablePartition
 
-IDENTITY = Identity("app", "balances", 0, "app-balances-changelog")
+IDENTITY = StoreIdentity("app", "balances", 0, "app-balances-changelog")
 MEMORY = SharedMemory(1 << 20, 1 << 20)
 
 keys = st.sampled_from([b"", b"a", b"a\x00", b"ab", b"b", b"b\xff", b"\xff", b"\xff\xff"])
@@ -42,9 +42,9 @@ class PartitionModel(RuleBasedStateMachine):
     def open(self) -> None:
         if self.disk:
             self.state = StateDirectory(self.root / "state", "app", MEMORY)
-        self.partition: Partition = self.state.open_partition(IDENTITY, self.retention_s)
+        self.partition: TablePartition = self.state.open_partition(IDENTITY, self.retention_s)
         self.partition.advance(self.time_s)
-        self.unit: Unit = self.partition.begin()
+        self.unit: StoreTransaction = self.partition.begin()
 
     def view(self) -> dict[bytes, bytes]:
         return self.layered(self.sealed or {}, self.finished, self.staged)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from streamapp.errors import ConfigurationError
-from streamapp.state import Identity, MemoryState, Partition, StateDirectory, UnitEnded
+from streamapp.state import MemoryState, StateDirectory, StoreIdentity, TablePartition, UnitEnded
 
-IDENTITY = Identity("app", "balances", 0, "app-balances-changelog")
-Open = Callable[[], Partition]
+IDENTITY = StoreIdentity("app", "balances", 0, "app-balances-changelog")
+Open = Callable[[], TablePartition]
 
 
 @pytest.fixture(params=["rocksdict", "rocksdict-retention", "memory", "memory-retention"])
@@ -25,9 +25,9 @@ def opened(kind: str, tmp_path: Path) -> Iterator[Open]:
     """Opens the partition; called again, closes it first."""
     state = StateDirectory(tmp_path / "state", "app") if kind.startswith("rocksdict") else MemoryState()
     retention_s = 1_000 if kind.endswith("retention") else None
-    partitions: list[Partition] = []
+    partitions: list[TablePartition] = []
 
-    def open_again() -> Partition:
+    def open_again() -> TablePartition:
         if partitions:
             partitions.pop().close()
         partition = state.open_partition(IDENTITY, retention_s)
@@ -39,7 +39,7 @@ def opened(kind: str, tmp_path: Path) -> Iterator[Open]:
     state.close()
 
 
-def write(partition: Partition, **values: str | None) -> None:
+def write(partition: TablePartition, **values: str | None) -> None:
     unit = partition.begin()
     for key, value in values.items():
         if value is None:
@@ -49,7 +49,7 @@ def write(partition: Partition, **values: str | None) -> None:
     unit.merge()
 
 
-def rows(partition: Partition) -> dict[str, str]:
+def rows(partition: TablePartition) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in partition.committed.items()}
 
 

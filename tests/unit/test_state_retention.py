@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamapp.errors import StateCorrupted
-from streamapp.state import Identity, MemoryState, Partition, StateDirectory, UnitEnded
+from streamapp.state import MemoryState, StateDirectory, StoreIdentity, TablePartition, UnitEnded
 from streamapp.state.segments import is_expired, segment_end_s
 
-IDENTITY = Identity("app", "inbox", 0, "app-inbox-changelog")
+IDENTITY = StoreIdentity("app", "inbox", 0, "app-inbox-changelog")
 RETENTION_S = 100
 
 
@@ -24,14 +24,14 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StateDirec
     opened.close()
 
 
-def mark(partition: Partition, key: bytes, value: bytes = b"seen") -> None:
+def mark(partition: TablePartition, key: bytes, value: bytes = b"seen") -> None:
     unit = partition.begin()
     unit.set(key, value)
     unit.merge()
     partition.commit((partition.checkpoint or 0) + 1)
 
 
-def seen(partition: Partition) -> list[bytes]:
+def seen(partition: TablePartition) -> list[bytes]:
     return [key for key, _ in partition.committed.items()]
 
 

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from streamapp.errors import ConfigurationError, StateCorrupted, StoreError, StreamAppError
-from streamapp.state import Identity, SharedMemory, StateDirectory, UnitEnded
+from streamapp.state import SharedMemory, StateDirectory, StoreIdentity, UnitEnded
 from streamapp.state.rocks import translated
 
-IDENTITY = Identity("app", "inbox", 0, "app-inbox-changelog")
+IDENTITY = StoreIdentity("app", "inbox", 0, "app-inbox-changelog")
 
 FILLER = """
 import os, sys
 from pathlib import Path
-from streamapp.state import Identity, StateDirectory
+from streamapp.state import StateDirectory, StoreIdentity
 inbox = StateDirectory(Path(sys.argv[1]), "app").open_partition(
-    Identity("app", "inbox", 0, "app-inbox-changelog"), retention_s=604_800
+    StoreIdentity("app", "inbox", 0, "app-inbox-changelog"), retention_s=604_800
 )
 ids = ((b"transfers|%09d|cdnow-%014d" % (n * 7919 % 1_000_003, n), b"PROCESSED 1") for n in range(1_000_000))
 inbox.restore(ids, 1_000_000, newest_s=1)
@@ -70,7 +70,7 @@ def test_a_store_opened_again_keeps_its_bloom_filter_and_the_shared_cache(
 def test_many_stores_with_little_in_each_are_not_flushed_at_every_commit(tmp_path: Path) -> None:
     """64 partitions were: what their empty memtables take was above the bound on all of them (see `options.py`)."""
     state = StateDirectory(tmp_path, "app", SharedMemory(1 << 20, 1 << 20))
-    stores = [state.open_partition(Identity("app", "inbox", number, "log"), 1_000) for number in range(8)]
+    stores = [state.open_partition(StoreIdentity("app", "inbox", number, "log"), 1_000) for number in range(8)]
     for store in stores:
         for newest_s in (1_000, 2_000, 3_000):
             store.advance(newest_s)

@@ -11,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamapp.app import App
-from streamapp.delivery.inbox import Mark, Status, mark_key
+from streamapp.delivery.inbox import InboxStatus, Mark, mark_key
 from streamapp.queries.table_view import Missing
 from streamapp.queries.views import view_of
 from streamapp.settings import Settings
-from streamapp.state import Identity, MemoryState, Partition
+from streamapp.state import MemoryState, StoreIdentity, TablePartition
 
 _texts = st.text(max_size=8)
 #: Stored keys: JSON texts as Faust writes them and otherwise, numbers, lists, bytes that are nothing.
@@ -33,8 +33,8 @@ def app() -> App:
     return App(settings=Settings(id="shop"), autodiscover=False)
 
 
-def stored(rows: dict[bytes, bytes]) -> Partition:
-    partition = MemoryState().open_partition(Identity("shop", "t", 0, "log"))
+def stored(rows: dict[bytes, bytes]) -> TablePartition:
+    partition = MemoryState().open_partition(StoreIdentity("shop", "t", 0, "log"))
     unit = partition.begin()
     for key, value in rows.items():
         unit.set(key, value)
@@ -95,7 +95,7 @@ class TestInbox:
 
     def test_a_mark_is_found_by_its_key(self) -> None:
         key = mark_key("pay", b"order-1", ("e-1",))
-        partition = stored({key: Mark(Status.FAILED, 2, 0, b"c" * 16).pack()})
+        partition = stored({key: Mark(InboxStatus.FAILED, 2, 0, b"c" * 16).pack()})
         value = self.view().find(partition.committed, key, None)
         assert value == {
             "status": "FAILED",
@@ -120,7 +120,7 @@ class TestInbox:
             mark_key("ship", b"order-1", ("e-11",)),
             mark_key("pay", b"order-2", ("e-1",)),
         ]
-        partition = stored({key: Mark(Status.PROCESSED, 1, 0, b"c" * 16).pack() for key in keys})
+        partition = stored({key: Mark(InboxStatus.PROCESSED, 1, 0, b"c" * 16).pack() for key in keys})
         found = self.view().find(partition.committed, b"e-1", b"order-1")
         assert [mark["key"].encode() for mark in found] == keys[:2]
         assert self.view().find(partition.committed, b"e-2", b"order-1") is None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamapp.web.asked import ROWS_MAX, ROWS_USUAL, Asked, BadRequest, asked, cursor, wants_html
+from streamapp.web.asked import ROWS_MAX, ROWS_USUAL, BadRequest, RowRequest, asked, cursor, wants_html
 from streamapp.web.guard import is_allowed, is_this_machine
 
 
@@ -55,11 +55,11 @@ def test_paths_are_not_normalised() -> None:
 
 
 def test_the_limit_has_a_limit() -> None:
-    assert Asked((), {}).limit == ROWS_USUAL
-    assert Asked((), {"limit": str(ROWS_MAX).encode()}).limit == ROWS_MAX
+    assert RowRequest((), {}).limit == ROWS_USUAL
+    assert RowRequest((), {"limit": str(ROWS_MAX).encode()}).limit == ROWS_MAX
     for text in (b"0", b"-1", b"201", b"1e3", b"", b"9" * 5000, "٣".encode()):
         with pytest.raises(BadRequest):
-            _ = Asked((), {"limit": text}).limit
+            _ = RowRequest((), {"limit": text}).limit
 
 
 @pytest.mark.parametrize(

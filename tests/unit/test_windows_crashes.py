@@ -23,7 +23,18 @@ from window_model import Tap, of_tables, second
 
 ONE = os.environ.get("WINDOW_CRASH_SEED")
 SEEDS = [int(ONE)] if ONE else range(int(os.environ.get("WINDOW_CRASH_SEEDS", "16")))
-POINTS = ("K1", "K2", "K3", "K7", "K9", "K11", "K12", "K18", "K18", "K18")
+POINTS = (
+    "event.before_effects",
+    "commit.before_changelog",
+    "commit.before_produce",
+    "commit.before_offsets",
+    "commit.before_end",
+    "commit.before_store",
+    "commit.after_store",
+    "window.before_final",
+    "window.before_final",
+    "window.before_final",
+)
 #: Records, and how many are fed at once.
 RECORDS, AT_ONCE = 240, 30
 PARTITIONS = 2
@@ -56,7 +67,9 @@ def run(bench: Bench, random_: random.Random) -> None:
             bench.loses_its_disk = random_.random() < 0.4
             bench.crash_at(random_.choice(POINTS), random_.randint(1, 6))
         if 0.4 < chance < 0.8:  # some visits come while the worker dies
-            bench.rebalance_at("K18", bench.points.reached["K18"] + random_.randint(1, 4))
+            bench.rebalance_at(
+                "window.before_final", bench.points.reached["window.before_final"] + random_.randint(1, 4)
+            )
         for key, value in taps[first : first + AT_ONCE]:
             bench.feed("taps", value, key=key)
         bench.settle()

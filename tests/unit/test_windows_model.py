@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from streamapp.state import Identity, MemoryState
+from streamapp.state import MemoryState, StoreIdentity
 from streamapp.windows import rows as layout
-from streamapp.windows.book import Book, Upsert
-from streamapp.windows.kinds import Hopping, Kind, Placement, Tumbling, Window
+from streamapp.windows.logic import WindowLogic, WindowUpsert
+from streamapp.windows.windowers import Hopping, Tumbling, Window, WindowAssignment, Windower
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from window_model import WindowModel
@@ -58,11 +58,11 @@ def case(seed: int) -> Case:
 class Task:
     """A task's table, with units that are dropped and transactions that are aborted on the way."""
 
-    def __init__(self, book: Book, random_: random.Random) -> None:
+    def __init__(self, book: WindowLogic, random_: random.Random) -> None:
         self.book = book
         self.random = random_
-        self.store = MemoryState().open_partition(Identity("app", "t", 0, "log"))
-        self.upserts: list[Upsert] = []
+        self.store = MemoryState().open_partition(StoreIdentity("app", "t", 0, "log"))
+        self.upserts: list[WindowUpsert] = []
         self.expired: list[tuple[int, list[Any]]] = []
         self._committed = (0, 0, 0)
 
@@ -121,13 +121,13 @@ class Task:
         return number
 
 
-def book_of(case: Case, random_: random.Random) -> Book:
-    kind: Kind = Tumbling(case.size) if case.size == case.step else Hopping(case.size, case.step)
+def book_of(case: Case, random_: random.Random) -> WindowLogic:
+    kind: Windower = Tumbling(case.size) if case.size == case.step else Hopping(case.size, case.step)
     bound = random_.choice([1, 3, 2000])
-    return Book(kind, grace_ms=case.grace, retention_ms=case.retention, every_ms=case.every, closings_max=bound)
+    return WindowLogic(kind, grace_ms=case.grace, retention_ms=case.retention, every_ms=case.every, closings_max=bound)
 
 
-def shown(upsert: Upsert) -> tuple[str, int, int, Any, bool]:
+def shown(upsert: WindowUpsert) -> tuple[str, int, int, Any, bool]:
     return upsert.key.decode(), *upsert.window, upsert.state, upsert.final
 
 
@@ -155,7 +155,7 @@ def test_upserts_finals_and_lateness_are_the_models(block: int) -> None:
         check_rows(task, given, again)
 
 
-def check_revisions(upserts: list[Upsert], again: str) -> None:
+def check_revisions(upserts: list[WindowUpsert], again: str) -> None:
     """One higher each time from 1 on, and nothing after the final."""
     revisions: dict[tuple[bytes, Window], int] = {}
     finished = set()
@@ -189,11 +189,11 @@ class Sessions:
     def reach_ms(self) -> int:
         return self.gap
 
-    def place(self, time: int, near: Any) -> list[Placement]:
+    def place(self, time: int, near: Any) -> list[WindowAssignment]:
         touching = [window for window in near(time, time + self.gap) if window.start <= time + self.gap]
         start = min([time, *(window.start for window in touching)])
         end = max([time + self.gap, *(window.end for window in touching)])
-        return [Placement(Window(start, end), tuple(touching))]
+        return [WindowAssignment(Window(start, end), tuple(touching))]
 
 
 def sessions_of(times: list[int], gap: int) -> list[list[int]]:
@@ -212,7 +212,7 @@ def test_a_kind_whose_windows_grow_needs_nothing_more() -> None:
         random_ = random.Random(seed)
         gap = random_.choice([1, 5, 50])
         records = [(random_.choice("ab"), random_.randint(0, 600), 0) for _ in range(random_.randint(1, 40))]
-        book = Book(Sessions(gap), grace_ms=1000, merge=lambda a, b: [*a, *b])
+        book = WindowLogic(Sessions(gap), grace_ms=1000, merge=lambda a, b: [*a, *b])
         task = Task(book, random_)
         task.run([(key, time, time) for key, time, _ in records])
         task.silence()

@@ -17,7 +17,7 @@ _FLAT = (inspect.StrType, inspect.IntType, inspect.BoolType, inspect.NoneType, i
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 
 
-class Accepted:
+class ConsumerChecks:
     """The typed readers of one topic. A record of their own type, all flat, is looked at field by field."""
 
     def __init__(self, app: Any, topic: str) -> None:

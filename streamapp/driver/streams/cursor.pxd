@@ -1,3 +1,3 @@
-cdef class Hand:
+cdef class StreamCursor:
     cdef public object delivery
     cdef public long long count

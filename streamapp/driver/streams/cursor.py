@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Hand:
+class StreamCursor:
     """`delivery`: the delivery at hand, in a context without a worker Faust's event, or None; and how many there were.
 
     Apart from the stream, because both change at every event, and a field of a C structure is changed at once.

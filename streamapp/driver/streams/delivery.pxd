@@ -3,7 +3,7 @@ cimport cython
 from streamapp.engine.record cimport Record
 
 
-cdef class Delivery:
+cdef class DispatchedEvent:
     cdef public object app, key, value, unit, error
     cdef public Record record
     cdef public bytes mark, content, found
@@ -13,9 +13,9 @@ cdef class Delivery:
     cpdef event(self)
 
 
-@cython.locals(made=Delivery)
-cpdef Delivery unread(app, Record record)
+@cython.locals(made=DispatchedEvent)
+cpdef DispatchedEvent unread(app, Record record)
 
 
-@cython.locals(delivery=Delivery, values=list)
+@cython.locals(delivery=DispatchedEvent, values=list)
 cpdef list values_of(list deliveries)

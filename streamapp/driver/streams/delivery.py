@@ -9,7 +9,7 @@ from streamapp.engine.record import Record
 from streamapp.engine.unit import Unit
 
 
-class Delivery:
+class DispatchedEvent:
     """What was read of a record, for the agents that share a schema, and the unit it belongs to (None: not yet)."""
 
     __slots__ = ("_event", "app", "content", "error", "found", "found_at", "key", "mark", "record", "unit", "value")
@@ -37,9 +37,9 @@ class Delivery:
         return self._event
 
 
-def unread(app: Any, record: Record) -> Delivery:
+def unread(app: Any, record: Record) -> DispatchedEvent:
     """A delivery whose record is still to be read: without a constructor's way through its arguments."""
-    made: Delivery = Delivery.__new__(Delivery)
+    made: DispatchedEvent = DispatchedEvent.__new__(DispatchedEvent)
     made.app = app
     made.record = record
     made.key = made.value = made.unit = made.error = made.mark = made.content = made.found = made._event = None
@@ -47,7 +47,7 @@ def unread(app: Any, record: Record) -> Delivery:
     return made
 
 
-def values_of(deliveries: list[Delivery]) -> list[Any]:
+def values_of(deliveries: list[DispatchedEvent]) -> list[Any]:
     """What the agent gets to see of them."""
     values = []
     for delivery in deliveries:

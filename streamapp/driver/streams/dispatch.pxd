@@ -1,6 +1,6 @@
 cimport cython
 
-from streamapp.driver.streams.delivery cimport Delivery, unread
+from streamapp.driver.streams.delivery cimport DispatchedEvent, unread
 from streamapp.driver.streams.inbox cimport Inbox
 from streamapp.driver.streams.mailbox cimport Mailbox
 from streamapp.engine.reader cimport Reader
@@ -11,7 +11,7 @@ from streamapp.engine.unit cimport Unit
 cdef int _AHEAD
 
 
-cdef class TopicRoute:
+cdef class TopicDispatcher:
     cdef object _app, _readers, _windowed
     cdef public object topic, partition_count
     cdef public int lanes, batch
@@ -19,13 +19,13 @@ cdef class TopicRoute:
     cdef Mailbox _mailbox
     cdef object __weakref__
 
-    @cython.locals(records=list, delivery=Delivery)
+    @cython.locals(records=list, delivery=DispatchedEvent)
     cpdef deliver(self, Unit unit)
-    @cython.locals(one=Record, inbox=Inbox, delivery=Delivery)
-    cdef Delivery _next(self, Task task, Record record)
-    @cython.locals(delivery=Delivery)
-    cdef Delivery _read_one(self, Record record)
+    @cython.locals(one=Record, inbox=Inbox, delivery=DispatchedEvent)
+    cdef DispatchedEvent _next(self, Task task, Record record)
+    @cython.locals(delivery=DispatchedEvent)
+    cdef DispatchedEvent _read_one(self, Record record)
 
 
-@cython.locals(record=Record, delivery=Delivery, deliveries=list)
+@cython.locals(record=Record, delivery=DispatchedEvent, deliveries=list)
 cdef list _read_all(app, Reader reader, Unit unit)

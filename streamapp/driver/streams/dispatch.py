@@ -6,7 +6,7 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from streamapp.driver.streams.delivery import Delivery, unread
+from streamapp.driver.streams.delivery import DispatchedEvent, unread
 from streamapp.driver.streams.faust_reader import FaustReader
 from streamapp.driver.streams.inbox import Inbox
 from streamapp.driver.streams.mailbox import Mailbox
@@ -22,7 +22,7 @@ from streamapp.errors import is_the_events
 _AHEAD = 64
 
 
-class TopicRoute:
+class TopicDispatcher:
     """The channels that subscribe to one topic; those with the same schema share what was decoded."""
 
     def __init__(self, app: Any, topic: str, partition_count: int, channels: list[Any]) -> None:
@@ -86,7 +86,7 @@ class TopicRoute:
         for mailbox, item in waiting:
             mailbox.put(unit, item)
 
-    def _next(self, task: Task, record: Record) -> Delivery:
+    def _next(self, task: Task, record: Record) -> DispatchedEvent:
         """The delivery of a record, which was made ahead or is made now, together with those of the next records.
 
         To read has no effect, so it may come early; and many at once, one step after the other, keep a processor's
@@ -101,10 +101,10 @@ class TopicRoute:
             inbox: Inbox | None = self._mailbox.inbox  # type: ignore[union-attr]
             if inbox is not None:
                 inbox.look_ahead(task, ahead)
-        found: Delivery = ahead.popleft()
+        found: DispatchedEvent = ahead.popleft()
         return found
 
-    def _read_one(self, record: Record) -> Delivery:
+    def _read_one(self, record: Record) -> DispatchedEvent:
         delivery = unread(self._app, record)
         try:
             delivery.key, delivery.value = self._reader.read(record)  # type: ignore[union-attr]
@@ -120,7 +120,7 @@ class TopicRoute:
         return FaustReader(self._app, schema)
 
 
-def _read_all(app: Any, reader: Reader, unit: Unit) -> list[Delivery]:
+def _read_all(app: Any, reader: Reader, unit: Unit) -> list[DispatchedEvent]:
     """The deliveries of a unit's records. Raises what somebody's code raises for a record that nobody can read."""
     deliveries = []
     for record in unit.records:

@@ -26,26 +26,26 @@ from streamapp.delivery.inbox import (
     STAMP_MAX_S,
     TABLE,
     Fields,
+    InboxStatus,
+    InboxVerdict,
     Mark,
-    Status,
-    Verdict,
     attempts_of,
     judge,
     mark_key,
     packed_mark,
 )
-from streamapp.driver.streams.delivery import Delivery
+from streamapp.driver.streams.delivery import DispatchedEvent
 from streamapp.engine.record import Record
 from streamapp.engine.task import Task
 from streamapp.engine.unit import Unit
 from streamapp.eos.partitioner import DEFAULT
 from streamapp.errors import ConfigurationError, RecordError, StreamAppError
 from streamapp.state.overlay import UnitEnded
-from streamapp.state.partition import Partition as StorePartition
-from streamapp.state.unit import Unit as StoreUnit
+from streamapp.state.partition import TablePartition
+from streamapp.state.unit import StoreTransaction
 
 #: Looked up once: an enumeration's members are slow to get at.
-_PROCESSED = Status.PROCESSED
+_PROCESSED = InboxStatus.PROCESSED
 
 
 class Rule:
@@ -78,7 +78,7 @@ class Marks(Protocol):
 
     retention_s: float
 
-    def rows_in_memory(self) -> StoreUnit:
+    def rows_in_memory(self) -> StoreTransaction:
         """The marks of a test context, where no worker runs."""
 
 
@@ -91,7 +91,7 @@ class Inbox:
         self._table = table
         self._fields = rule.fields
 
-    def look_ahead(self, task: Task, deliveries: Iterable[Delivery]) -> None:
+    def look_ahead(self, task: Task, deliveries: Iterable[DispatchedEvent]) -> None:
         """Prepare what `admit` will be asked of these deliveries: the same step for all of them, then the next one.
 
         That keeps a processor's caches warm, and decides nothing. What cannot be had is left to `admit`.
@@ -123,7 +123,7 @@ class Inbox:
         except (StreamAppError, UnitEnded):
             return
 
-    def admit_all(self, unit: Unit, deliveries: list[Delivery]) -> list[Delivery]:
+    def admit_all(self, unit: Unit, deliveries: list[DispatchedEvent]) -> list[DispatchedEvent]:
         """Those of a batch that are to run, as by `admit`."""
         self.look_ahead(unit.task, deliveries)
         store = self._store(unit)
@@ -134,7 +134,7 @@ class Inbox:
                 fresh.append(delivery)  # noqa: PERF401 - the compiled loop calls C
         return fresh
 
-    def admit(self, unit: Unit, delivery: Delivery) -> bool:
+    def admit(self, unit: Unit, delivery: DispatchedEvent) -> bool:
         """True: the event is to run, and its mark is staged. False: a duplicate.
 
         Raises `RecordError` (`EventIdConflict`) when the same id came with other content, and for a missing id.
@@ -142,7 +142,7 @@ class Inbox:
         store = self._store(unit)
         return self._admit(unit, unit.store(store), store.version, delivery)
 
-    def _store(self, unit: Unit) -> StorePartition:
+    def _store(self, unit: Unit) -> TablePartition:
         """Where the unit's marks are."""
         task: Task = unit.task
         store = task.stores.get(TABLE)
@@ -153,7 +153,7 @@ class Inbox:
             )
         return store
 
-    def _admit(self, unit: Unit, rows: StoreUnit, version: int, delivery: Delivery) -> bool:
+    def _admit(self, unit: Unit, rows: StoreTransaction, version: int, delivery: DispatchedEvent) -> bool:
         record, value = delivery.record, delivery.value
         key = delivery.mark
         if not record.key:
@@ -189,15 +189,17 @@ class Inbox:
                 kind=NO_KEY_KIND,
             )
 
-    def _fresh(self, rows: StoreUnit, key: bytes, content: bytes, raw: bytes | None, appended_s: int) -> bytes | None:
+    def _fresh(
+        self, rows: StoreTransaction, key: bytes, content: bytes, raw: bytes | None, appended_s: int
+    ) -> bytes | None:
         """Stage the mark of an event that is to run and return it packed; None for a duplicate. `raw`: its mark now."""
         attempts = 1
         if raw is not None:
             found = Mark.unpack(raw)
             verdict = judge(found, content, appended_s, self._table.retention_s)
-            if verdict is Verdict.DUPLICATE:
+            if verdict is InboxVerdict.DUPLICATE:
                 return None
-            if verdict is Verdict.CONFLICT:
+            if verdict is InboxVerdict.CONFLICT:
                 raise RecordError(
                     f"{self.agent} has processed another event of this id: {key.decode()}. The first one stands.",
                     kind=CONFLICT_KIND,
@@ -205,10 +207,10 @@ class Inbox:
             attempts = attempts_of(found)
         mark = packed_mark(_PROCESSED, attempts, appended_s, content)
         if ARMED.on:
-            failpoints.failpoint("K19")
+            failpoints.failpoint("inbox.before_mark")
         rows.set(key, mark)
         if ARMED.on:
-            failpoints.failpoint("K20")
+            failpoints.failpoint("inbox.after_mark")
         return mark
 
     # --- without a worker (`test_context.py`)
@@ -226,7 +228,7 @@ class Inbox:
             if mark is not None:
                 admitted.append((event, key, mark))
         for _, key, mark in admitted:
-            rows.set(key, Mark.unpack(mark)._replace(status=Status.FAILED).pack())
+            rows.set(key, Mark.unpack(mark)._replace(status=InboxStatus.FAILED).pack())
         rows.merge()
         return admitted
 

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from streamapp import failpoints
 from streamapp.arming import ARMED
-from streamapp.driver.streams.cursor import Hand
-from streamapp.driver.streams.delivery import Delivery
+from streamapp.driver.streams.cursor import StreamCursor
+from streamapp.driver.streams.delivery import DispatchedEvent
 from streamapp.driver.streams.inbox import Inbox
 from streamapp.driver.streams.mailbox import Mailbox
 from streamapp.engine.gate import Gate
@@ -33,7 +33,7 @@ class Iteration:
     def __init__(self, stream: Any, mailbox: Mailbox) -> None:
         self._stream = stream
         self._mailbox = mailbox
-        self._hand: Hand = stream.hand
+        self._hand: StreamCursor = stream.hand
         self._inbox: Inbox | None = None
         self._worker: Any = None
         self._unit: Unit | None = None
@@ -82,7 +82,7 @@ class Iteration:
     def _is_hurried(self) -> bool:
         return self._gate is not None and self._gate.hurried
 
-    def _admitted(self, unit: Unit, delivery: Delivery) -> bool:
+    def _admitted(self, unit: Unit, delivery: DispatchedEvent) -> bool:
         """Whether the event is to run. If not, its delivery is over: a repeat, or it failed."""
         try:
             fresh: bool = self._inbox.admit(unit, delivery)  # type: ignore[union-attr]
@@ -95,7 +95,7 @@ class Iteration:
             unit.done()
         return fresh
 
-    def _begin(self, unit: Unit, delivery: Delivery) -> None:
+    def _begin(self, unit: Unit, delivery: DispatchedEvent) -> None:
         self._unit = unit
         self._gate = unit.task.gate
         set_current(delivery)
@@ -104,7 +104,7 @@ class Iteration:
         hand.delivery = delivery
         hand.count += 1
         if ARMED.on:
-            failpoints.failpoint("K1")
+            failpoints.failpoint("event.before_effects")
 
     def _finish(self) -> None:
         unit = self._unit

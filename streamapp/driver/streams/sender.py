@@ -9,16 +9,16 @@ from faust.types.core import prepare_headers
 
 from streamapp import failpoints
 from streamapp.arming import ARMED
-from streamapp.driver.streams.accepted import Accepted
+from streamapp.driver.streams.accepted import ConsumerChecks
 from streamapp.driver.streams.schema import RecordSchema, dumped
 from streamapp.engine.unit import UnitMisuse, current_unit, required_unit
 from streamapp.eos.batches import ROOM
-from streamapp.eos.filling import Filling
 from streamapp.eos.partitioner import DEFAULT, Partitioner
+from streamapp.eos.record_accumulator import RecordAccumulator
 from streamapp.errors import RecordError
 
 
-class Staged:
+class StagedSend:
     """What a send inside an event returns. It has no offset before the commit, so it cannot be awaited there."""
 
     def __await__(self) -> NoReturn:
@@ -28,10 +28,10 @@ class Staged:
         )
 
 
-STAGED = Staged()
+STAGED = StagedSend()
 
 
-class Form(NamedTuple):
+class SendOptions(NamedTuple):
     """How a record is to be sent, as Faust's `send` takes it. `timestamp` in seconds."""
 
     partition: int | None
@@ -42,8 +42,8 @@ class Form(NamedTuple):
     value_serializer: Any = None
 
 
-class Outlet:
-    """One topic's. `schema` is the topic's own; a send may name another (`Form`)."""
+class TopicSender:
+    """One topic's. `schema` is the topic's own; a send may name another (`SendOptions`)."""
 
     __slots__ = (
         "_accepted",
@@ -69,10 +69,10 @@ class Outlet:
         #: Makes the bytes of a value of that type, where the topic has one type of record.
         self._encode: Any = schema.codec.encode if isinstance(schema, RecordSchema) else None
         self._type: Any = schema.codec.record_type if isinstance(schema, RecordSchema) else None
-        self._filling: Filling = engine.producer.filling
+        self._filling: RecordAccumulator = engine.producer.filling
         self._topics = self._filling.topics
         self._partitioner: Partitioner = self._filling.partitioners.get(name, DEFAULT)
-        accepted = Accepted(app, name)
+        accepted = ConsumerChecks(app, name)
         #: What the app's own agents of the topic accept; None where none of them reads a type.
         self._accepted: Any = accepted if accepted.codecs else None
         #: The topic as it was seen last, its partitions, and the bytes of key and value that it always takes.
@@ -87,7 +87,7 @@ class Outlet:
             await failpoints.pause("send")
         return self._stage(key, value)
 
-    async def send_as(self, form: Form, key: Any, value: Any) -> Any:
+    async def send_as(self, form: SendOptions, key: Any, value: Any) -> Any:
         """Stage a record in another form."""
         if self._name not in self._topics:
             await self._ensured()
@@ -101,7 +101,7 @@ class Outlet:
             self._refuse()
         return self._stage(key, value)
 
-    def send_soon_as(self, form: Form, key: Any, value: Any) -> Any:
+    def send_soon_as(self, form: SendOptions, key: Any, value: Any) -> Any:
         """As `send_as`; `UnitMisuse` for a topic that is not known yet."""
         if self._name not in self._topics:
             self._refuse()
@@ -120,7 +120,7 @@ class Outlet:
 
     def _stage(self, key: Any, value: Any) -> Any:
         if self._encode is None or type(key) is not str:
-            return self._stage_as(Form(None, None, None, self._schema), key, value)
+            return self._stage_as(SendOptions(None, None, None, self._schema), key, value)
         unit = current_unit()
         if unit is None:
             unit = required_unit(f"sending to {self._name}")
@@ -142,7 +142,7 @@ class Outlet:
         unit.send((self._name, partition, raw_key, raw_value, (), None))
         return STAGED
 
-    def _stage_as(self, form: Form, key: Any, value: Any) -> Any:
+    def _stage_as(self, form: SendOptions, key: Any, value: Any) -> Any:
         unit = required_unit(f"sending to {self._name}")
         use, name, filling = form.schema, self._name, self._filling
         opened: Any = [] if form.headers is None else prepare_headers(form.headers)

@@ -13,8 +13,8 @@ from faust.types.models import FieldDescriptorT
 from mode.utils.futures import maybe_async
 
 from streamapp.driver.streams import test_context as in_memory
-from streamapp.driver.streams.cursor import Hand
-from streamapp.driver.streams.delivery import Delivery, values_of
+from streamapp.driver.streams.cursor import StreamCursor
+from streamapp.driver.streams.delivery import DispatchedEvent, values_of
 from streamapp.driver.streams.inbox import Inbox
 from streamapp.driver.streams.iteration import Iteration
 from streamapp.driver.streams.topic import Topic
@@ -30,7 +30,7 @@ class Stream(FaustStream):
     """See the module."""
 
     def __init__(self, channel: Any, **kwargs: Any) -> None:
-        self.hand = Hand()
+        self.hand = StreamCursor()
         super().__init__(channel, **kwargs)
         self._mailbox: Any = None
         #: Asked before an event is handed out; set by `inbox()`.
@@ -251,7 +251,7 @@ class Stream(FaustStream):
 
 def _event_of(at_hand: Any) -> Any:
     """The event of a delivery; anything else is one already, or None."""
-    return at_hand.event() if isinstance(at_hand, Delivery) else at_hand
+    return at_hand.event() if isinstance(at_hand, DispatchedEvent) else at_hand
 
 
 JOINS = (

@@ -9,7 +9,7 @@ from faust import topics
 
 from streamapp.driver.streams.mailbox import Mailbox
 from streamapp.driver.streams.schema import dumped
-from streamapp.driver.streams.sender import STAGED, Form, Outlet, Staged
+from streamapp.driver.streams.sender import STAGED, SendOptions, StagedSend, TopicSender
 from streamapp.driver.streams.test_outputs import Output
 from streamapp.engine.unit import UnitMisuse
 
@@ -25,7 +25,7 @@ class Topic(topics.Topic):
         #: The routes of the partitions it is read from.
         self.routes: WeakSet[Any] = WeakSet()
         self._name: str | None = None
-        self._outlet: Outlet | None = None
+        self._outlet: TopicSender | None = None
 
     def get_topic_name(self) -> str:
         """The one topic's name; Faust's, remembered."""
@@ -100,7 +100,9 @@ class Topic(topics.Topic):
         if said is None and partition is None and timestamp is None and headers is None:
             return outlet.send(key, value)
         return outlet.send_as(
-            Form(partition, timestamp, headers, schema or self.schema, key_serializer, value_serializer), key, value
+            SendOptions(partition, timestamp, headers, schema or self.schema, key_serializer, value_serializer),
+            key,
+            value,
         )
 
     def send_soon(
@@ -144,15 +146,17 @@ class Topic(topics.Topic):
         if said is None and partition is None and timestamp is None and headers is None:
             return outlet.send_soon(key, value)
         return outlet.send_soon_as(
-            Form(partition, timestamp, headers, schema or self.schema, key_serializer, value_serializer), key, value
+            SendOptions(partition, timestamp, headers, schema or self.schema, key_serializer, value_serializer),
+            key,
+            value,
         )
 
-    def _opened(self) -> Outlet | None:
+    def _opened(self) -> TopicSender | None:
         """Where the sends go from here on, until the worker is over; None outside of one."""
         engine = self.app.engine
         if engine is None:
             return None
-        self._outlet = Outlet(self.app, engine, self._name or self.get_topic_name(), self.schema)
+        self._outlet = TopicSender(self.app, engine, self._name or self.get_topic_name(), self.schema)
         self.app.sending.append(self)
         return self._outlet
 
@@ -160,10 +164,10 @@ class Topic(topics.Topic):
         """The engine that its sends went to is over."""
         self._outlet = None
 
-    async def _recorded(self, key: Any, value: Any, partition: int | None, headers: Any) -> Staged:
+    async def _recorded(self, key: Any, value: Any, partition: int | None, headers: Any) -> StagedSend:
         return self._record(key, value, partition, headers)
 
-    def _record(self, key: Any, value: Any, partition: int | None, headers: Any) -> Staged:
+    def _record(self, key: Any, value: Any, partition: int | None, headers: Any) -> StagedSend:
         self.app.outputs.append(Output(self.get_topic_name(), key, value, partition, headers))
         return STAGED
 

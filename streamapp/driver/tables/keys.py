@@ -86,7 +86,7 @@ class TableKeys:
             )
 
 
-class Seen:
+class SeenValues:
     """Which values of a record type are known to be read again: by the types of their fields, and by constants.
 
     Only of types without rules for the values of a field (bounds, patterns, `__post_init__`).

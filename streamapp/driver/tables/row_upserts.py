@@ -24,7 +24,7 @@ LOOKED_AT_MAX, SENT_MAX = 5000, 1000
 SUFFIX = "_upserts"
 
 
-class Mark(NamedTuple):
+class HeldRow(NamedTuple):
     """That a row was sent, and whether it has changed since."""
 
     #: Wall clock, milliseconds since the epoch.
@@ -80,10 +80,10 @@ class RowUpserts:
             return
         marks, now = self.marks.rows("writing"), self._now_ms()
         packed = marks.get(raw_key)
-        mark = None if packed is None else Mark.unpack(packed)
+        mark = None if packed is None else HeldRow.unpack(packed)
         if mark is None or not mark.holds(now, self.every_ms):
             self._upserts.send(unit, text, value)
-            marks.set(raw_key, Mark(now, held=False).pack())
+            marks.set(raw_key, HeldRow(now, held=False).pack())
         else:
             self._upserts.check(text, value)
             if not mark.held:
@@ -117,14 +117,14 @@ class RowUpserts:
         for looked, (raw_key, packed) in enumerate(marks.items(start=start)):
             if looked == LOOKED_AT_MAX or sent == SENT_MAX:
                 return Looked(raw_key, has_effects)
-            mark = Mark.unpack(packed)
+            mark = HeldRow.unpack(packed)
             if mark.holds(now, self.every_ms):
                 continue
             has_effects = True
             if mark.held:
                 sent += 1
                 self._send_as_it_is(unit, raw_key, rows.get(raw_key))
-                marks.set(raw_key, Mark(now, held=False).pack())
+                marks.set(raw_key, HeldRow(now, held=False).pack())
             else:
                 marks.delete(raw_key)
         return Looked(None, has_effects)

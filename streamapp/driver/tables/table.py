@@ -15,7 +15,7 @@ import faust
 import msgspec
 
 from streamapp.codec import Codec
-from streamapp.driver.tables.keys import SCALARS, Seen, TableKeys, readable
+from streamapp.driver.tables.keys import SCALARS, SeenValues, TableKeys, readable
 from streamapp.driver.tables.options import problems
 from streamapp.driver.tables.row_upserts import SUFFIX, RowUpserts
 from streamapp.driver.tables.upserts import Upserts
@@ -23,11 +23,9 @@ from streamapp.driver.tables.window_declaration import milliseconds
 from streamapp.driver.tables.windowed import WindowedTable
 from streamapp.engine.unit import UnitMisuse, current_unit, required_unit
 from streamapp.errors import ConfigurationError
-from streamapp.state import Identity, MemoryState
-from streamapp.state import Partition as StorePartition
-from streamapp.state import Unit as StoreUnit
+from streamapp.state import MemoryState, StoreIdentity, StoreTransaction, TablePartition
 from streamapp.topics import MAX_RECORD_BYTES
-from streamapp.windows.kinds import Hopping, Tumbling
+from streamapp.windows.windowers import Hopping, Tumbling
 
 _MISSING: Any = object()
 #: Text whose JSON is itself between quotes: what `json.dumps` makes of it, without the call.
@@ -59,9 +57,9 @@ class Table(faust.Table):
             self._dump = self._faust_dump
             self._load = self._faust_load
         self._plain_values = value_type is None
-        self._seen = Seen(value_type) if is_struct else None
+        self._seen = SeenValues(value_type) if is_struct else None
         self._plain_keys = self.key_type is None and self.key_serializer == "json"
-        self._in_memory: StorePartition | None = None
+        self._in_memory: TablePartition | None = None
         #: Its windows, if it has any: rows are theirs then.
         self.windowed: WindowedTable | None = None
         self._upserts: RowUpserts | None = None
@@ -107,7 +105,7 @@ class Table(faust.Table):
             raw = readable(self.name, value, raw, self._load)
         return raw if type(key) is str else raw + self._key_form.mark(key, raw_key)
 
-    def _found(self, rows: StoreUnit, key: Any, raw_key: bytes) -> bytes | None:
+    def _found(self, rows: StoreTransaction, key: Any, raw_key: bytes) -> bytes | None:
         """The stored value. `RecordError` where the row is another key's."""
         value = rows.get(raw_key)
         if value is not None and (type(key) is not str or value[-1:] == b" "):
@@ -116,7 +114,7 @@ class Table(faust.Table):
 
     # --- the task's rows
 
-    def rows(self, doing: str) -> StoreUnit:
+    def rows(self, doing: str) -> StoreTransaction:
         """The task's rows as the current unit sees and changes them; `doing` names what is refused outside of one."""
         unit = current_unit()
         if unit is None:
@@ -138,13 +136,13 @@ class Table(faust.Table):
             )
         return unit.store(store)
 
-    def _memory(self) -> StorePartition:
+    def _memory(self) -> TablePartition:
         if self._in_memory is None:
-            self._in_memory = MemoryState().open_partition(Identity(self.app.conf.id, self.name, 0, ""))
+            self._in_memory = MemoryState().open_partition(StoreIdentity(self.app.conf.id, self.name, 0, ""))
             self._in_memory.bytes_max = MAX_RECORD_BYTES
         return self._in_memory
 
-    def rows_in_memory(self) -> StoreUnit:
+    def rows_in_memory(self) -> StoreTransaction:
         """A unit of its own, for contexts without a worker."""
         return self._memory().begin()
 
@@ -152,7 +150,7 @@ class Table(faust.Table):
         """Empty the table in memory, for the next test context."""
         self._in_memory = None
 
-    def _written(self, rows: StoreUnit) -> None:
+    def _written(self, rows: StoreTransaction) -> None:
         if self.app.engine is None:
             rows.merge()
 
@@ -183,7 +181,7 @@ class Table(faust.Table):
             raise KeyError(key)
         self._remove(rows, key, raw)
 
-    def _remove(self, rows: StoreUnit, key: Any, raw: bytes) -> None:
+    def _remove(self, rows: StoreTransaction, key: Any, raw: bytes) -> None:
         rows.delete(raw)
         if self._upserts is not None:
             self._upserts.changed(key, raw, None)

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from streamapp.clock import format_rfc3339
-from streamapp.driver.streams.accepted import Accepted
+from streamapp.driver.streams.accepted import ConsumerChecks
 from streamapp.driver.streams.schema import RecordSchema
 from streamapp.driver.streams.test_outputs import Output
 from streamapp.engine.unit import Unit
-from streamapp.windows.kinds import Window
+from streamapp.windows.windowers import Window
 
 #: Fields of a window's upsert beside its key and what it adds up.
 WINDOW_FIELDS = ("window_start", "window_end", "revision", "final")
@@ -25,7 +25,7 @@ class Upserts:
     def __init__(self, app: Any, topic: Any, key_field: str | None = None) -> None:
         self._app = app
         self._schema = topic.schema
-        self._accepted: Accepted | None = None
+        self._accepted: ConsumerChecks | None = None
         self.topic: str = topic.get_topic_name()
         codec = self._schema.codec if isinstance(self._schema, RecordSchema) else None
         self._record_type: type[msgspec.Struct] | None = codec.record_type if codec else None
@@ -54,7 +54,7 @@ class Upserts:
         if self._app.engine is None:
             return
         if self._accepted is None:
-            self._accepted = Accepted(self._app, self.topic)
+            self._accepted = ConsumerChecks(self._app, self.topic)
         if self._accepted.codecs and value is not None:
             raw_key, raw = self._encoded(key, value)
             producer = self._app.engine.producer

@@ -10,16 +10,16 @@ from mode.utils.times import want_seconds
 from streamapp.driver.tables.upserts import WINDOW_FIELDS, Upserts
 from streamapp.errors import ConfigurationError
 from streamapp.windows.aggregates import Aggregate, Aggregates
-from streamapp.windows.book import Book
 from streamapp.windows.event_time import EventTime
-from streamapp.windows.kinds import Kind
+from streamapp.windows.logic import WindowLogic
+from streamapp.windows.windowers import Windower
 
 
 class WindowDeclaration:
     """The declaring half of `WindowedTable`. Every method returns the table, so that they follow one another."""
 
     def __init__(
-        self, table: Any, kind: Kind, topics: tuple[str, ...], grace_ms: int, retention_ms: int, idle_s: float
+        self, table: Any, kind: Windower, topics: tuple[str, ...], grace_ms: int, retention_ms: int, idle_s: float
     ) -> None:
         self.table = table
         self.app = table.app
@@ -34,7 +34,7 @@ class WindowDeclaration:
         self._upserts: Upserts | None = None
         self._every_ms: int | None = None
         self._tombstones = False
-        self._book: Book | None = None
+        self._book: WindowLogic | None = None
 
     def relative_to_field(self, field: Any) -> Self:
         """The field that says when a record happened, by name or as Faust's descriptor; by default `occurred_at`."""
@@ -97,12 +97,12 @@ class WindowDeclaration:
         return found.pop()
 
     @property
-    def book(self) -> Book:
+    def book(self) -> WindowLogic:
         """The rules of its windows, as declared."""
         if self._book is None:
             aggregates, table = self._aggregates, self.table
             codec = {"dump": table._dump, "load": table._load} if aggregates is None else {"dump": aggregates.dump}
-            self._book = Book(
+            self._book = WindowLogic(
                 self._kind,
                 grace_ms=self._grace_ms,
                 retention_ms=self._retention_ms,

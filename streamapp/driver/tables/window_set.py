@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol
 from streamapp.engine.unit import UnitMisuse
 
 
-class Windows(Protocol):
+class KeyWindows(Protocol):
     """What is asked of the windowed table."""
 
     def value_at(self, key: Any, ago: Any = 0) -> Any: ...
@@ -20,7 +20,7 @@ class Windows(Protocol):
 class WindowSet:
     """See the module. What is changed is changed in every window that the current event is in."""
 
-    def __init__(self, table: Windows, key: Any) -> None:
+    def __init__(self, table: KeyWindows, key: Any) -> None:
         self._table = table
         self._key = key
 

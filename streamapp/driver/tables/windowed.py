@@ -26,12 +26,11 @@ from streamapp.engine.failure import placed, room_of, source_of
 from streamapp.engine.unit import Unit, UnitMisuse, current_unit
 from streamapp.errors import ConfigurationError, RecordError
 from streamapp.failpoints import failpoint
-from streamapp.state import Partition as StorePartition
-from streamapp.state import Unit as StoreUnit
-from streamapp.windows.book import Added, Upsert
-from streamapp.windows.kinds import Window
+from streamapp.state import StoreTransaction, TablePartition
+from streamapp.windows.logic import Added, WindowUpsert
 from streamapp.windows.progress import NEVER
-from streamapp.windows.rows import KEPT, OPEN, Row, Rows, all_windows, progress_of, windows_of
+from streamapp.windows.rows import KEPT, OPEN, Rows, WindowRow, all_windows, progress_of, windows_of
+from streamapp.windows.windowers import Window
 
 
 class WindowValue(NamedTuple):
@@ -88,11 +87,11 @@ class WindowedTable(WindowDeclaration):
         self._send_finals(None, self.book.silence(rows))
         rows.merge()
 
-    def is_due(self, store: StorePartition) -> bool:
+    def is_due(self, store: TablePartition) -> bool:
         """Whether a unit left something to be closed there."""
         return self.book.is_due(store.begin())
 
-    def has_open(self, store: StorePartition) -> bool:
+    def has_open(self, store: TablePartition) -> bool:
         """Whether a window is open there."""
         return progress_of(store.begin()).next_end != NEVER
 
@@ -101,7 +100,7 @@ class WindowedTable(WindowDeclaration):
         rows = self._store_unit(unit)
         self._send_finals(unit, self.book.silence(rows) if silent else self.book.close(rows))
 
-    def _store_unit(self, unit: Unit) -> StoreUnit:
+    def _store_unit(self, unit: Unit) -> StoreTransaction:
         try:
             return unit.store(unit.task.stores[self.name])
         except KeyError:
@@ -110,7 +109,7 @@ class WindowedTable(WindowDeclaration):
                 "that windows would be away from their events. Give the topics of an app one number."
             ) from None
 
-    def _send_finals(self, unit: Unit | None, upserts: list[Upsert]) -> None:
+    def _send_finals(self, unit: Unit | None, upserts: list[WindowUpsert]) -> None:
         if not upserts:
             return
         try:
@@ -185,14 +184,14 @@ class WindowedTable(WindowDeclaration):
             raise ConfigurationError(_BATCHES.format(table=self.name, topic=record.topic))
         self._time.check_ahead(time, record.appended)
 
-    def _send(self, unit: Unit | None, upsert: Upsert) -> None:
+    def _send(self, unit: Unit | None, upsert: WindowUpsert) -> None:
         if self._upserts is None:
             return
         text = self._text(upsert.key)
         result = None if upsert.state is None else self._result(upsert.state)
         self._upserts.send_window(unit, text, upsert.window, result, upsert.revision, upsert.final)
         if upsert.final:
-            failpoint("K18")
+            failpoint("window.before_final")
 
     def _text(self, raw_key: bytes) -> str:
         """A stored key as text, for upserts."""
@@ -246,7 +245,7 @@ class WindowedTable(WindowDeclaration):
         """Whether a window's value is an object of named aggregates."""
         return self._aggregates is not None
 
-    def shown(self, window: Window, row: Row, final: bool) -> WindowValue:
+    def shown(self, window: Window, row: WindowRow, final: bool) -> WindowValue:
         """A window's row for a reader."""
         state = self.book.load(row.state)
         value = state if self._aggregates is None else self._aggregates.result(state)

@@ -140,7 +140,7 @@ class Shot:
 
     def _history(self, feed: Feed) -> None:
         """An earlier worker of the same name does some work and is killed in the middle of a transaction."""
-        plan = [{"point": "K9", "action": "kill", "nth": 7}]
+        plan = [{"point": "commit.before_end", "action": "kill", "nth": 7}]
         earlier = self._start(VICTIM, "state-0", plan)
         wait_until(lambda: self._progress() > 0, HIT_S)
         feed.start()
@@ -244,7 +244,11 @@ class Shot:
                 self._problem(f"{worker.log.name} ended with {code}: {worker.tail(2)}")
         # A store that was killed in the middle of a restore holds more than its checkpoint says; all others are exact.
         last = list(dict.fromkeys(worker.state for worker in owners))
-        others = [worker.state for worker in self._workers if worker.state not in last and self._point.name != "K16"]
+        others = [
+            worker.state
+            for worker in self._workers
+            if worker.state not in last and self._point.name != "restore.half_done"
+        ]
         stores = [*last, *dict.fromkeys(others)]
         self.result.problems += compare.problems(
             self._cluster, self._app, inputs, stores, len(last), keeps_marks=self._point.inbox_retention_s is None

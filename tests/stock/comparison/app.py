@@ -164,7 +164,7 @@ without_tables = copy
 globals()[SCENARIO]()
 
 if os.environ.get("DIES_AT_COMMIT") and ENGINE == "stock":
-    # Ours has a crash point there (K12). The first commit with offsets in it is the one.
+    # Ours has a crash point there (commit.after_store). The first commit with offsets in it is the one.
     from faust.transport.consumer import TransactionManager
 
     _commit = TransactionManager.commit

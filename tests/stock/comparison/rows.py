@@ -74,7 +74,7 @@ def dying_at_the_commit(side: Side) -> Seen:
     side.send(range(2000))
     plan = {
         "FAULT_PLAN_ALLOWED": "1",
-        "FAULT_PLAN": '[{"point": "K12", "action": "kill", "nth": 1}]',
+        "FAULT_PLAN": '[{"point": "commit.after_store", "action": "kill", "nth": 1}]',
         "FAULT_PLAN_HITS": str(side.directory / "hits"),
     }
     with side.worker(commit_s=LONG_S, DIES_AT_COMMIT="1", **(plan if side.engine == "ours" else {})) as process:

@@ -19,7 +19,7 @@ _LONGEST_S = 1.0
 _QUIET_S = 1.0
 
 
-class Patience:
+class Backoff:
     """The pauses of one request that is repeated unchanged.
 
     `what` completes "Still ..." and "Gave up ...", such as "asking for the committed offsets". `limit_s`: seconds
@@ -64,7 +64,7 @@ class Patience:
         self._silent_until_s = _QUIET_S
 
 
-async def available(patience: Patience, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+async def available(patience: Backoff, ask: Callable[[], Awaitable[Answer]]) -> Answer:
     """What `ask` returns, asked again as long as it raises `Unavailable` and the patience lasts."""
     while True:
         try:

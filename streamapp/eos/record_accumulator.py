@@ -24,7 +24,7 @@ _TOGETHER = 256
 Send: TypeAlias = "tuple[str, int, bytes | None, bytes | None, HeaderList, int | None]"
 
 
-class Filling:
+class RecordAccumulator:
     """See the module. `topics`: what is known of the topics that may be written to, kept up to date by its owner."""
 
     def __init__(

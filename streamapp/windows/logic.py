@@ -19,9 +19,9 @@ import msgspec
 from streamapp import finite
 from streamapp.errors import RecordError
 from streamapp.windows.aggregates import FULL
-from streamapp.windows.kinds import Kind, Window
 from streamapp.windows.progress import NEVER, Progress
-from streamapp.windows.rows import KEPT, OPEN, PROGRESS, Row, Rows, end_and_key, progress_of, row_key, windows_of
+from streamapp.windows.rows import KEPT, OPEN, PROGRESS, Rows, WindowRow, end_and_key, progress_of, row_key, windows_of
+from streamapp.windows.windowers import Window, Windower
 
 #: Most windows that one unit closes: its finals must fit into one transaction. The next unit goes on.
 CLOSINGS_MAX = 2000
@@ -34,7 +34,7 @@ _decode = msgspec.json.Decoder().decode
 Fold = Callable[[Any], Any]
 
 
-class Upsert(NamedTuple):
+class WindowUpsert(NamedTuple):
     """A window as it is now, for whoever follows it. `state` None: there is no such window any more."""
 
     key: bytes
@@ -47,12 +47,12 @@ class Upsert(NamedTuple):
 class Added(NamedTuple):
     """What came of a record: upserts in order, and the windows it was too late for."""
 
-    upserts: list[Upsert]
+    upserts: list[WindowUpsert]
     expired: list[Window]
     progress: Progress
 
 
-class Book:
+class WindowLogic:
     """See the module.
 
     `every_ms`: an open window sends an upsert when the watermark has moved so far since its last one (0: for every
@@ -62,7 +62,7 @@ class Book:
 
     def __init__(
         self,
-        kind: Kind,
+        kind: Windower,
         *,
         grace_ms: int = 0,
         retention_ms: int = 0,
@@ -83,7 +83,7 @@ class Book:
         self._merge = merge
         self._closings_max = closings_max
 
-    def see(self, rows: Rows, time: int) -> list[Upsert]:
+    def see(self, rows: Rows, time: int) -> list[WindowUpsert]:
         """A record of this time has come; the finals of what it closes."""
         before = progress_of(rows)
         return self._advance(rows, before, before.seen(time, self.grace_ms))
@@ -92,7 +92,7 @@ class Book:
         """Fold a record into the windows of `key` it is in, except those that are closed."""
         before = progress_of(rows)
         progress = before.seen(time, self.grace_ms)
-        sent: list[Upsert] = []
+        sent: list[WindowUpsert] = []
         if progress is not before:
             progress, sent = self._close(rows, progress)
         expired = []
@@ -107,7 +107,7 @@ class Book:
             rows.set(PROGRESS, progress.pack())
         return Added(sent, expired, progress)
 
-    def close(self, rows: Rows) -> list[Upsert]:
+    def close(self, rows: Rows) -> list[WindowUpsert]:
         """Go on where a unit stopped at its bound; nothing when `is_due` says so."""
         progress = progress_of(rows)
         return self._advance(rows, progress, progress)
@@ -117,7 +117,7 @@ class Book:
         progress = progress_of(rows)
         return progress.is_due or progress.next_kept <= progress.closed_until - self.retention_ms
 
-    def silence(self, rows: Rows) -> list[Upsert]:
+    def silence(self, rows: Rows) -> list[WindowUpsert]:
         """Nothing came for long: close every window that has begun. What comes for them afterwards is expired."""
         progress = progress_of(rows)
         if progress.next_end == NEVER:
@@ -126,37 +126,37 @@ class Book:
 
     # --- closing
 
-    def _advance(self, rows: Rows, before: Progress, progress: Progress) -> list[Upsert]:
+    def _advance(self, rows: Rows, before: Progress, progress: Progress) -> list[WindowUpsert]:
         progress, upserts = self._close(rows, progress)
         if progress != before:
             rows.set(PROGRESS, progress.pack())
         return upserts
 
-    def _close(self, rows: Rows, progress: Progress) -> tuple[Progress, list[Upsert]]:
-        upserts: list[Upsert] = []
+    def _close(self, rows: Rows, progress: Progress) -> tuple[Progress, list[WindowUpsert]]:
+        upserts: list[WindowUpsert] = []
         if progress.is_due:
             progress = self._send_finals(rows, progress, upserts)
         if progress.next_kept <= progress.closed_until - self.retention_ms:
             progress = self._let_go(rows, progress, upserts)
         return progress, upserts
 
-    def _send_finals(self, rows: Rows, progress: Progress, upserts: list[Upsert]) -> Progress:
+    def _send_finals(self, rows: Rows, progress: Progress, upserts: list[WindowUpsert]) -> Progress:
         next_kept, end = progress.next_kept, NEVER
         for raw, value in rows.items(prefix=OPEN, start=row_key(OPEN, progress.next_end, b"")):
             end, key = end_and_key(raw)
             if end > progress.closed_until or len(upserts) >= self._closings_max:
                 break
-            row = Row.unpack(value)
+            row = WindowRow.unpack(value)
             row = row._replace(revision=row.revision + 1, upserted_at=progress.watermark)
             rows.delete(raw)
             if self.retention_ms:
                 rows.set(row_key(KEPT, end, key), row.pack())
                 next_kept = min(next_kept, end)
-            upserts.append(Upsert(key, Window(row.start, end), row.revision, True, self.load(row.state)))
+            upserts.append(WindowUpsert(key, Window(row.start, end), row.revision, True, self.load(row.state)))
             end = NEVER
         return progress._replace(next_end=end, next_kept=next_kept)
 
-    def _let_go(self, rows: Rows, progress: Progress, upserts: list[Upsert]) -> Progress:
+    def _let_go(self, rows: Rows, progress: Progress, upserts: list[WindowUpsert]) -> Progress:
         """Forget the closed windows whose retention is over."""
         end = NEVER
         kept = rows.items(prefix=KEPT, start=row_key(KEPT, progress.next_kept, b""))
@@ -166,8 +166,8 @@ class Book:
                 break
             rows.delete(raw)
             if self.tombstones:
-                row = Row.unpack(value)
-                upserts.append(Upsert(key, Window(row.start, end), row.revision, True, None))
+                row = WindowRow.unpack(value)
+                upserts.append(WindowUpsert(key, Window(row.start, end), row.revision, True, None))
             end = NEVER
         return progress._replace(next_kept=end)
 
@@ -175,43 +175,43 @@ class Book:
 
     def _count(
         self, rows: Rows, key: bytes, window: Window, absorbs: Sequence[Window], watermark: int, fold: Fold
-    ) -> list[Upsert]:
+    ) -> list[WindowUpsert]:
         """The record in one window; a tombstone for each window that became part of it under another start."""
-        upserts: list[Upsert] = []
+        upserts: list[WindowUpsert] = []
         at = row_key(OPEN, window.end, key)
         if absorbs:
             revision, upserted_at, state = self._absorbed(rows, key, window, absorbs, upserts)
         else:
             raw = rows.get(at)
-            _, revision, upserted_at, dumped = (0, 0, 0, b"") if raw is None else Row.unpack(raw)
+            _, revision, upserted_at, dumped = (0, 0, 0, b"") if raw is None else WindowRow.unpack(raw)
             state = None if raw is None else self.load(dumped)
         state = fold(state)
         every = self.every_ms
         if every is not None and (not revision or watermark - upserted_at >= every):
             revision, upserted_at = revision + 1, watermark
-            upserts.append(Upsert(key, window, revision, False, state))
+            upserts.append(WindowUpsert(key, window, revision, False, state))
         dumped = self.dump(state)
         if len(dumped) > STATE_BYTES_MAX:
             raise RecordError(
                 f"its window would take {len(dumped):,} bytes; {STATE_BYTES_MAX:,} are allowed", kind=FULL
             )
-        rows.set(at, Row(window.start, revision, upserted_at, dumped).pack())
+        rows.set(at, WindowRow(window.start, revision, upserted_at, dumped).pack())
         return upserts
 
     def _absorbed(
-        self, rows: Rows, key: bytes, window: Window, absorbs: Sequence[Window], upserts: list[Upsert]
+        self, rows: Rows, key: bytes, window: Window, absorbs: Sequence[Window], upserts: list[WindowUpsert]
     ) -> tuple[int, int, Any]:
         """Revision, watermark at the last upsert and state of what grows together into `window`."""
         revision = upserted_at = 0
         state = None
         for before in absorbs:
             at = row_key(OPEN, before.end, key)
-            row = Row.unpack(rows.get(at) or b"")
+            row = WindowRow.unpack(rows.get(at) or b"")
             state = self.load(row.state) if state is None else self._merged(state, self.load(row.state))
             if before.start == window.start:
                 revision, upserted_at = row.revision, row.upserted_at
             elif row.revision:
-                upserts.append(Upsert(key, before, row.revision, False, None))
+                upserts.append(WindowUpsert(key, before, row.revision, False, None))
             if before.end != window.end:
                 rows.delete(at)
         return revision, upserted_at, state

@@ -6,7 +6,7 @@ from streamapp.eos.partitioner cimport Partitioner
 cdef int _TOGETHER
 
 
-cdef class Filling:
+cdef class RecordAccumulator:
     cdef public long long byte_count
     cdef public long turn
     cdef public dict topics, partitioners

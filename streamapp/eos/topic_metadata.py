@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from streamapp.clock import Clock
+from streamapp.eos.backoff import Backoff
 from streamapp.eos.cluster import Cluster, NoAnswer
-from streamapp.eos.patience import Patience
 from streamapp.eos.protocol import Code, TopicDescription
 from streamapp.eos.remedies import REPEATED, named, remedy
 from streamapp.errors import ConfigurationError, RecordError
@@ -13,7 +13,7 @@ from streamapp.errors import ConfigurationError, RecordError
 TOPIC_PATIENCE_S = 5.0
 
 
-class Catalog:
+class TopicMetadataCache:
     """Topic descriptions by name. `known` is a plain dictionary, for the hot path."""
 
     def __init__(self, cluster: Cluster, clock: Clock) -> None:
@@ -32,8 +32,8 @@ class Catalog:
 
     async def renew(self, topic: str, patience_s: float = TOPIC_PATIENCE_S) -> TopicDescription:
         """Learn a topic again, as `ensure()` does: it may have got partitions, or be gone, since the last time."""
-        away = Patience(self._clock, f"asking for topic {topic}")
-        patience = Patience(self._clock, f"looking for topic {topic}", limit_s=patience_s, on_limit=RecordError)
+        away = Backoff(self._clock, f"asking for topic {topic}")
+        patience = Backoff(self._clock, f"looking for topic {topic}", limit_s=patience_s, on_limit=RecordError)
         while True:
             try:
                 found = await self._cluster.describe_topic(topic)

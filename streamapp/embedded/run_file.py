@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from streamapp.embedded import disk
-from streamapp.embedded.process import Process
+from streamapp.embedded.process import ServerProcess
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Server(msgspec.Struct, frozen=True):
     name: str
     number: int
     port: int
-    process: Process
+    process: ServerProcess
     logs: tuple[str, ...]
 
 
@@ -33,7 +33,7 @@ class Run(msgspec.Struct, frozen=True):
 
     cluster_id: str
     servers: tuple[Server, ...]
-    supervisor: Process | None = None
+    supervisor: ServerProcess | None = None
     ready: bool = False
 
     @property

@@ -29,7 +29,7 @@ class Window(NamedTuple):
     end: int
 
 
-class Placement(NamedTuple):
+class WindowAssignment(NamedTuple):
     """A window that a record counts in, and the open windows of its key that become part of it."""
 
     window: Window
@@ -40,14 +40,14 @@ class Placement(NamedTuple):
 Near = Callable[[int, int], Sequence[Window]]
 
 
-class Kind(Protocol):
+class Windower(Protocol):
     """See the module."""
 
     @property
     def reach_ms(self) -> int:
         """No window of an instant ends later than this after it."""
 
-    def place(self, time: int, near: Near) -> Sequence[Placement]:
+    def place(self, time: int, near: Near) -> Sequence[WindowAssignment]:
         """The windows of a record of this time, by their end. Must not depend on anything but its arguments."""
 
 
@@ -78,10 +78,10 @@ class Hopping:
     def reach_ms(self) -> int:
         return self.size_ms
 
-    def place(self, time: int, near: Near) -> Sequence[Placement]:
+    def place(self, time: int, near: Near) -> Sequence[WindowAssignment]:
         size, step = self.size_ms, self.step_ms
         first = ((time - size) // step + 1) * step  # the first start whose window still has the instant
-        return [Placement(Window(start, start + size)) for start in range(first, time + 1, step)]
+        return [WindowAssignment(Window(start, start + size)) for start in range(first, time + 1, step)]
 
 
 class Tumbling(Hopping):
@@ -90,6 +90,6 @@ class Tumbling(Hopping):
     def __init__(self, size_ms: int) -> None:
         super().__init__(size_ms, size_ms)
 
-    def place(self, time: int, near: Near) -> Sequence[Placement]:
+    def place(self, time: int, near: Near) -> Sequence[WindowAssignment]:
         start = time - time % self.size_ms
-        return (Placement(Window(start, start + self.size_ms)),)
+        return (WindowAssignment(Window(start, start + self.size_ms)),)

@@ -12,7 +12,7 @@ import pytest
 from streamapp.clock import format_rfc3339
 from streamapp.errors import ConfigurationError, RecordError
 from streamapp.windows.event_time import EventTime, milliseconds
-from streamapp.windows.kinds import Hopping, Tumbling
+from streamapp.windows.windowers import Hopping, Tumbling
 
 MINUTE, DAY = 60_000, 86_400_000
 

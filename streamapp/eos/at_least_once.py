@@ -15,30 +15,30 @@ from collections.abc import Mapping
 from typing import NoReturn, Protocol
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
+from streamapp.eos.backoff import Backoff
 from streamapp.eos.batches import Compression
 from streamapp.eos.cluster import Cluster, NoAnswer
-from streamapp.eos.patience import Patience
 from streamapp.eos.producer import BATCH_BYTES, Producer
 from streamapp.eos.protocol import NO_IDENTITY, Code, Membership, OffsetCommit, OffsetCommitAnswer
-from streamapp.eos.remedies import REPEATED, Remedy, UnexpectedCode, named, remedy, worst
-from streamapp.eos.transaction import Event, State, Transaction
+from streamapp.eos.remedies import REPEATED, ErrorRemedy, UnexpectedCode, named, remedy, worst
+from streamapp.eos.transaction import Transaction, TransactionEvent, TransactionState
 from streamapp.errors import ConfigurationError, Fenced, TransactionAborted
 from streamapp.types import Partition
 
 
-class PlainCluster(Cluster, Protocol):
+class AtLeastOnceCluster(Cluster, Protocol):
     """A cluster that also takes a group's offsets outside of a transaction."""
 
     async def commit_plain_offsets(self, request: OffsetCommit) -> OffsetCommitAnswer:
         """To the group's coordinator."""
 
 
-class PlainProducer(Producer):
+class AtLeastOnceProducer(Producer):
     """`Producer` for `at_least_once`; `commit()` runs on it unchanged. `limit_s` bounds each wait before its end."""
 
     def __init__(
         self,
-        cluster: PlainCluster,
+        cluster: AtLeastOnceCluster,
         *,
         limit_s: float,
         compression: Compression = "none",
@@ -67,7 +67,7 @@ class PlainProducer(Producer):
 class PlainCoordinator:
     """What `Coordinator` is to a transaction, for offsets alone."""
 
-    def __init__(self, cluster: PlainCluster, limit_s: float, clock: Clock) -> None:
+    def __init__(self, cluster: AtLeastOnceCluster, limit_s: float, clock: Clock) -> None:
         self.transaction = PlainTransaction()
         self._cluster = cluster
         self._limit_s = limit_s
@@ -75,11 +75,11 @@ class PlainCoordinator:
 
     def produce_sent(self) -> None:
         """Records are about to leave for the brokers."""
-        self.transaction.apply(Event.PRODUCE)
+        self.transaction.apply(TransactionEvent.PRODUCE)
 
     async def bind(self, offsets: Mapping[Partition, int], membership: Membership) -> None:
         """Commit the offsets: the commit point. Repeated unchanged, because committing them twice is once."""
-        self.transaction.apply(Event.OFFSETS)
+        self.transaction.apply(TransactionEvent.OFFSETS)
         request = OffsetCommit(membership, offsets)
         patience = self.patience(f"committing the offsets of {membership.group}")
         while True:
@@ -97,29 +97,29 @@ class PlainCoordinator:
 
     async def end(self, *, committed: bool) -> None:
         """Nothing is open at the broker."""
-        self.transaction.state = State.EMPTY
+        self.transaction.state = TransactionState.EMPTY
 
     async def fail(self, code: int, what: str) -> NoReturn:
         """Raise what a refusal means."""
         match remedy(code):
-            case Remedy.ABORT | Remedy.ASK:
+            case ErrorRemedy.ABORT | ErrorRemedy.ASK:
                 raise TransactionAborted(f"{what}: {named(code)}. The events run again; their outputs may be repeated.")
-            case Remedy.UNSEATED:
+            case ErrorRemedy.UNSEATED:
                 raise Fenced(f"{what}: {named(code)}. The partitions have a new owner; what was open is dropped.")
-            case Remedy.CONFIGURE:
+            case ErrorRemedy.CONFIGURE:
                 raise ConfigurationError(f"{what}: {named(code)}. Nothing is committed; mend it and start again.")
         raise UnexpectedCode(f"{what}: {named(code)}, which has no meaning here. Nothing is committed.")
 
-    def patience(self, what: str) -> Patience:
+    def patience(self, what: str) -> Backoff:
         """How long a request is repeated before the events run again instead."""
-        return Patience(self._clock, what, limit_s=self._limit_s, on_limit=TransactionAborted)
+        return Backoff(self._clock, what, limit_s=self._limit_s, on_limit=TransactionAborted)
 
     async def open(self) -> None:
         """Nothing to take."""
 
     async def ask(self) -> None:
         """Nobody to ask: there is no identity that somebody newer could hold."""
-        self.transaction.state = State.EMPTY
+        self.transaction.state = TransactionState.EMPTY
 
 
 class PlainTransaction(Transaction):
@@ -129,7 +129,7 @@ class PlainTransaction(Transaction):
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = State.EMPTY
+        self.state = TransactionState.EMPTY
         self.identity = NO_IDENTITY
 
     def sequence(self, partition: Partition) -> int:

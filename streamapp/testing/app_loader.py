@@ -31,7 +31,7 @@ _OF_A_TEST = "AssertionRewritingHook"
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
 
 
-class Fresh:
+class AppLoader:
     """Imports of one app, one after the other. `close()` puts everything back that was there before."""
 
     def __init__(self, target: str, settings: Mapping[str, Any]) -> None:

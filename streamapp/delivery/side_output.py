@@ -21,7 +21,7 @@ class Source(NamedTuple):
     headers: Headers
 
 
-class Aside(NamedTuple):
+class SideOutput(NamedTuple):
     """What to write; the partition is the source's, so that order within it is kept."""
 
     topic: str
@@ -31,7 +31,7 @@ class Aside(NamedTuple):
     headers: Headers
 
 
-def set_aside(source: Source, kind: str, facts: Iterable[tuple[str, str]], *, size_max: int) -> Aside:
+def set_aside(source: Source, kind: str, facts: Iterable[tuple[str, str]], *, size_max: int) -> SideOutput:
     """`source` for the topic `<topic>-<kind>`, with its place and `facts` in headers that begin with `<kind>-`.
 
     Where it is larger than `size_max` bytes it has the value's size and hash instead of the value.
@@ -43,7 +43,7 @@ def set_aside(source: Source, kind: str, facts: Iterable[tuple[str, str]], *, si
         ("original-timestamp", str(source.timestamp)),
     )
     ours = tuple((f"{kind}-{name}", text.encode()) for name, text in (*place, *facts))
-    whole = Aside(f"{source.topic}-{kind}", source.partition, source.key, source.value, source.headers + ours)
+    whole = SideOutput(f"{source.topic}-{kind}", source.partition, source.key, source.value, source.headers + ours)
     if _size(whole) <= size_max:
         return whole
     marks = (
@@ -57,7 +57,7 @@ def set_aside(source: Source, kind: str, facts: Iterable[tuple[str, str]], *, si
     return shortened._replace(key=None, headers=ours + marks)
 
 
-def _size(record: Aside) -> int:
+def _size(record: SideOutput) -> int:
     headers = sum(
         len(name.encode("utf-8", "backslashreplace")) + len(value or b"") + 16 for name, value in record.headers
     )
