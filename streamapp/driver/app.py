@@ -28,7 +28,7 @@ from streamapp.driver.tables.row_upserts import RowUpserts
 from streamapp.driver.tables.windowed import WindowedTable
 from streamapp.engine.engine import Engine
 from streamapp.engine.environment import Environment
-from streamapp.engine.unit import Unit, UnitMisuse, current_unit, set_current
+from streamapp.engine.unit import Unit, UnitMisuse, clear_current, current_unit, set_current
 from streamapp.eos.partitioner import DEFAULT, Partitioner
 from streamapp.errors import ConfigurationError
 from streamapp.topics import CONTRACT
@@ -350,7 +350,7 @@ class EngineApp(faust.App):
                 return await fun(*args)
             if not engine.timers.begin():
                 return None
-            unit = Unit(None, [])
+            unit, worker = Unit(None, []), asyncio.current_task()
             set_current(unit)
             try:
                 result = await fun(*args)
@@ -359,7 +359,7 @@ class EngineApp(faust.App):
                 unit.drop()
                 raise
             finally:
-                set_current(None)
+                clear_current(worker)
                 engine.timers.end()
             return result
 

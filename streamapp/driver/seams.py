@@ -48,6 +48,9 @@ SEAMS: dict[str, tuple[str, ...]] = {
         "_prev",
         "_processors",
     ),
+    # Faust's own sends, outside of events, to a topic with another partitioner.
+    "faust.topics:Topic": ("_get_producer", "_topic_name_or_default"),
+    "faust.transport.drivers.aiokafka:Producer": ("_ensure_producer",),
     "faust.tables.base:Collection": ("_changelog_topic_name",),
     "faust.tables.manager:TableManager": ("_tables_finalized", "_tables_registered"),
     # The seat, and how far a partition is read.

@@ -22,7 +22,7 @@ from streamapp.engine.gate import Gate
 from streamapp.engine.ownership import Ownership
 from streamapp.engine.participant import InFlightTransaction, Order, Participant
 from streamapp.engine.task import Task
-from streamapp.engine.unit import Unit, set_current
+from streamapp.engine.unit import Unit, clear_current, set_current
 from streamapp.errors import brief
 
 logger = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ class TaskIntents:
         """Run the handler until it succeeds; the unit with what it sent."""
         intents, failures = self._intents, 0
         while True:
-            unit = Unit(None, [])
+            unit, worker = Unit(None, []), asyncio.current_task()
             async with intents.slots:
                 set_current(unit)
                 try:
@@ -190,7 +190,7 @@ class TaskIntents:
                     intents.count("after_commit_runs")
                     return unit
                 finally:
-                    set_current(None)
+                    clear_current(worker)
             unit.drop()
             intents.count("after_commit_failures")
             pause = pause_s(failures)

@@ -147,6 +147,20 @@ set_current = _current.set
 _at_hand = _current.get
 
 
+def clear_current(worker: asyncio.Task[Any] | None) -> None:
+    """The coroutine of this asyncio task has nothing at hand any more.
+
+    No effect while another task runs: the garbage collector closes an abandoned coroutine in the middle of whatever
+    runs then, and what is current there is an event of that one's.
+    """
+    try:
+        running = asyncio.current_task()
+    except RuntimeError:  # no event loop runs: there is nothing at hand to be taken away
+        return
+    if running is worker:
+        set_current(None)
+
+
 def current_unit() -> Unit | None:
     """The unit the running coroutine works for, or None."""
     at_hand = _at_hand()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,7 +51,7 @@ class Broken(Inbox):
 
 
 def iteration(inbox: Any, task: Any, *values: str) -> Iteration:
-    stream = SimpleNamespace(begin=object, inbox=inbox, hand=StreamCursor(), app=None)
+    stream = SimpleNamespace(begin=asyncio.current_task, inbox=inbox, hand=StreamCursor(), app=None)
     mailbox = Mailbox()
     for value in values:
         record = Record("transfer", 0, 0, 0, None, None)

@@ -23,7 +23,7 @@ from faust.agents.agent import _current_agent
 from mode import OneForOneSupervisor
 
 from streamapp.driver.streams.topic import Topic
-from streamapp.engine.unit import UnitMisuse, current_unit, given_up, is_own_failure, set_current
+from streamapp.engine.unit import UnitMisuse, clear_current, current_unit, given_up, is_own_failure
 from streamapp.errors import ConfigurationError, StateCorrupted, StoreError, StreamAppError, brief
 
 
@@ -83,7 +83,7 @@ class Agent(FaustAgent):
             else:
                 going_on = self._returned(aref.stream.get_active_stream().events_total > taken)
             finally:
-                set_current(None)
+                clear_current(task)
             coro = self._begun_again(aref) if going_on else None
 
     def _begun_again(self, aref: Any) -> Any:

@@ -16,7 +16,7 @@ from streamapp.driver.streams.delivery import DispatchedEvent
 from streamapp.driver.streams.inbox import Inbox
 from streamapp.driver.streams.mailbox import Mailbox
 from streamapp.engine.gate import Gate
-from streamapp.engine.unit import Unit, set_current
+from streamapp.engine.unit import Unit, clear_current, set_current
 from streamapp.errors import is_the_events
 
 #: Events between two turns of the event loop, so that a long backlog starves nobody.
@@ -71,7 +71,8 @@ class Iteration:
                     return delivery.value
         except BaseException:
             if self._unit is None:  # between two events it is the fault of neither, and ends the worker
-                self._put_away()
+                self._hand.delivery = None
+                clear_current(self._worker)
             raise
 
     def _put_away(self) -> None:

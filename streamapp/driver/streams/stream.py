@@ -18,7 +18,16 @@ from streamapp.driver.streams.delivery import DispatchedEvent, values_of
 from streamapp.driver.streams.inbox import Inbox
 from streamapp.driver.streams.iteration import Iteration
 from streamapp.driver.streams.topic import Topic
-from streamapp.engine.unit import Unit, UnitMisuse, current_unit, event_at_hand, given_up, is_own_failure, set_current
+from streamapp.engine.unit import (
+    Unit,
+    UnitMisuse,
+    clear_current,
+    current_unit,
+    event_at_hand,
+    given_up,
+    is_own_failure,
+    set_current,
+)
 from streamapp.eos.partitioner import DEFAULT
 from streamapp.errors import ConfigurationError, is_the_events
 
@@ -288,4 +297,4 @@ class Repartition:
                     raise
                 app.engine.failed(unit, exc, self._stream.inbox.agent if self._stream.inbox else None)
             finally:
-                set_current(None)
+                clear_current(task)

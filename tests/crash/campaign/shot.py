@@ -163,7 +163,8 @@ class Shot:
         if point.needs_sigterm:
             victim.signal(signal.SIGTERM)
         if not wait_until(stopped, HIT_S):
-            self._problem(f"the worker did not stop at {point.name}")
+            said = "; ".join(f"{worker.log.name}: {worker.tail(2)}" for worker in self._workers)
+            self._problem(f"the worker did not stop at {point.name} within {HIT_S:.0f} s: {said}")
             return False
         if victim.exit_code not in (None, -signal.SIGKILL):
             self._problem(f"the worker ended by itself with {victim.exit_code}: {victim.tail(3)}")
