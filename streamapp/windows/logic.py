@@ -57,7 +57,8 @@ class WindowLogic:
 
     `every_ms`: an open window sends an upsert when the watermark has moved so far since its last one (0: for every
     record; None: only the final). `tombstones`: an upsert without state when a kept window's retention is over.
-    `dump`, `load`: states to bytes and back. `merge`: of two states, for kinds whose windows grow together.
+    `dump`, `load`: states to bytes and back. `fits`: raises `RecordError` for a state (of so many bytes) whose final
+    could not be sent. `merge`: of two states, for kinds whose windows grow together.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class WindowLogic:
         load: Callable[[bytes], Any] = _decode,
         merge: Callable[[Any, Any], Any] | None = None,
         closings_max: int = CLOSINGS_MAX,
+        fits: Callable[[bytes, Window, Any, int], None] | None = None,
     ) -> None:
         self.kind = kind
         self.grace_ms = grace_ms
@@ -82,6 +84,7 @@ class WindowLogic:
         self.load = load
         self._merge = merge
         self._closings_max = closings_max
+        self._fits = fits
 
     def see(self, rows: Rows, time: int) -> list[WindowUpsert]:
         """A record of this time has come; the finals of what it closes."""
@@ -195,6 +198,8 @@ class WindowLogic:
             raise RecordError(
                 f"its window would take {len(dumped):,} bytes; {STATE_BYTES_MAX:,} are allowed", kind=FULL
             )
+        if self._fits is not None:
+            self._fits(key, window, state, len(dumped))
         rows.set(at, WindowRow(window.start, revision, upserted_at, dumped).pack())
         return upserts
 

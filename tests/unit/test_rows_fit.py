@@ -189,6 +189,45 @@ def test_an_inbox_mark_of_a_long_key_is_looked_at_too(shop: Any) -> None:
         assert app.table("plain") == {"last": 1}
 
 
+WINDOWED = """
+    from streamapp import App
+
+    app = App("windows_shop")
+    hours = app.Table("hours", default=str).tumbling(3600, topic="order").upsert_to(app.topic("hour"), final_only=True)
+
+    @app.agent(app.topic("order"))
+    async def keep(stream):
+        async for order in stream:
+            hours[order["key"]] += order.get("letter", "x") * order["size"]
+"""
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00fc", "\x01"])
+@pytest.mark.parametrize("key", ["k", "\u00fc" * 1_000])
+def test_what_makes_the_final_of_a_window_too_large_is_a_dead_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, letter: str, key: str
+) -> None:
+    """At the closing there would be no event to blame, and every worker would end on it, at every start."""
+    (tmp_path / "windows_shop.py").write_text(dedent(WINDOWED))
+    monkeypatch.syspath_prepend(tmp_path)
+    at = "2026-01-01T00:{:02}:00Z"
+    with Bench("windows_shop") as app:
+        app.broker.create_topic("hour", max_message_bytes=60_000)
+        for number in range(20):
+            order = {"key": key, "letter": letter, "size": 4_000}
+            app.feed("order", order | {"occurred_at": at.format(number)}, key="k", at=at.format(number))
+        app.settle()
+        assert {it.kind for it in app.dead_letters("order")} == {"RecordTooLarge"}
+        app.feed(
+            "order", {"key": "z", "size": 1, "occurred_at": "2026-01-01T05:00:00Z"}, key="k", at="2026-01-01T05:00:00Z"
+        )
+        app.settle()
+        finals = {record.value["key"]: record.value for record in app.records("hour") if record.value["final"]}
+        assert list(finals) == [key], "the window was closed, with what fitted"
+        assert finals[key]["value"] and app.starts == 1
+    sys.modules.pop("windows_shop", None)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_events_write_can_be_sealed(shop: Any, seed: int) -> None:
     random = Random(seed)

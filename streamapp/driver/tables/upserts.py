@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,13 @@ from streamapp.windows.windowers import Window
 
 #: Fields of a window's upsert beside its key and what it adds up.
 WINDOW_FIELDS = ("window_start", "window_end", "revision", "final")
+
+
+#: Bytes of JSON text for one byte of a key or a state, at most; the key is there twice.
+_JSON_GROWTH = 12
+#: What the other fields of a final take, at most.
+_FINAL_ROOM = 1024
+_LAST_REVISION = 2**31
 
 
 class Upserts:
@@ -70,20 +77,29 @@ class Upserts:
         self, unit: Unit | None, key: str, window: Window, result: dict[str, Any] | None, revision: int, final: bool
     ) -> None:
         """Stage the upsert of one window, under `<key>|<window start>`; `result` None is a tombstone."""
-        start = instant(window.start)
-        value: Any = None
-        if result is not None:
-            value = {
-                self.key_field: key,
-                "window_start": start,
-                "window_end": instant(window.end),
-                **result,
-                "revision": revision,
-                "final": final,
-            }
-            if self._record_type is not None:
-                value = self._record_type(**value)
-        self.send(unit, f"{key}|{start}", value)
+        value = None if result is None else self._of_window(key, window, result, revision, final)
+        self.send(unit, f"{key}|{instant(window.start)}", value)
+
+    def check_final(self, key: str, window: Window, result: Callable[[], dict[str, Any]], size: int) -> None:
+        """Raise `RecordError` where the final of a window would not fit the topic. `size`: bytes of key and state.
+
+        A small one is not looked at: JSON takes six bytes for one at most, and numbers are no longer in text.
+        """
+        engine = self._app.engine
+        if engine is None or size * _JSON_GROWTH + _FINAL_ROOM <= engine.producer.filling.room(self.topic):
+            return
+        self.check(f"{key}|{instant(window.start)}", self._of_window(key, window, result(), _LAST_REVISION, True))
+
+    def _of_window(self, key: str, window: Window, result: dict[str, Any], revision: int, final: bool) -> Any:
+        value: Any = {
+            self.key_field: key,
+            "window_start": instant(window.start),
+            "window_end": instant(window.end),
+            **result,
+            "revision": revision,
+            "final": final,
+        }
+        return value if self._record_type is None else self._record_type(**value)
 
     def problems(self, names: Collection[str]) -> Iterator[str]:
         """Where the fields of the record type are not those of the windows: `names` are what they add up."""

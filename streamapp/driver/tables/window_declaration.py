@@ -12,7 +12,7 @@ from streamapp.errors import ConfigurationError
 from streamapp.windows.aggregates import Aggregate, Aggregates
 from streamapp.windows.event_time import EventTime
 from streamapp.windows.logic import WindowLogic
-from streamapp.windows.windowers import Windower
+from streamapp.windows.windowers import Window, Windower
 
 
 class WindowDeclaration:
@@ -109,9 +109,14 @@ class WindowDeclaration:
                 every_ms=self._every_ms,
                 tombstones=self._tombstones,
                 merge=None if aggregates is None else aggregates.merge,
+                fits=self.check_final,
                 **codec,
             )
         return self._book
+
+    def check_final(self, key: bytes, window: Window, state: Any, size: int) -> None:
+        """Raise `RecordError` for a state whose final could not be sent: the event that leads to it is at fault."""
+        raise NotImplementedError
 
     # --- names of Faust that mean something broken
 

@@ -193,6 +193,10 @@ class WindowedTable(WindowDeclaration):
         if upsert.final:
             failpoint("window.before_final")
 
+    def check_final(self, key: bytes, window: Window, state: Any, size: int) -> None:
+        if self._upserts is not None:
+            self._upserts.check_final(self._text(key), window, lambda: self._result(state), size + len(key))
+
     def _text(self, raw_key: bytes) -> str:
         """A stored key as text, for upserts."""
         key = self.table.key_of(raw_key)
