@@ -16,6 +16,8 @@ these is a defect and ends the worker. Business outcomes ("insufficient funds") 
 
 from __future__ import annotations
 
+import signal
+
 
 class StreamAppError(Exception):
     """Root of everything the platform raises on purpose. `str()` is a sentence a person can act on."""
@@ -58,7 +60,16 @@ def is_the_events(error: BaseException) -> bool:
     """
     # By its type: `isinstance` would ask the exception itself, whose `__class__` may say or raise anything.
     kind = type(error)
-    return issubclass(kind, RecordError) or not issubclass(kind, StreamAppError | KeyboardInterrupt | ProcessDied)
+    return issubclass(kind, RecordError) or not (issubclass(kind, StreamAppError | ProcessDied) or interrupts(kind))
+
+
+def interrupts(kind: type[BaseException]) -> bool:
+    """Whether an exception of this class is somebody's Ctrl-C, which must get through.
+
+    A worker takes the signal by its event loop: a `KeyboardInterrupt` that comes out of an agent there is the agent's
+    own, like any other exception.
+    """
+    return issubclass(kind, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def kind_of(error: BaseException) -> str:

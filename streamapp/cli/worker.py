@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 from pathlib import Path
@@ -79,7 +78,7 @@ def _work(
     # Faust is slow to import, and the other commands do not need it.
     from streamapp import settings
     from streamapp.app import App, use
-    from streamapp.driver.process import work
+    from streamapp.driver.process import run, work
 
     loaded = settings.load(instance=instance)
     log.configure(loaded.log_format, level)
@@ -88,7 +87,7 @@ def _work(
     gc.freeze()  # what was imported stays
     gc.set_threshold(*_COLLECT)
     output.note(f"worker of {app.settings.id} on {app.settings.broker}")
-    return asyncio.run(work(app) if without_web else _serve_and_work(app, web_port))
+    return run(work(app) if without_web else _serve_and_work(app, web_port))
 
 
 async def _serve_and_work(app: Any, port: int | None) -> int:

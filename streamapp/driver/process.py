@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Coroutine
 from typing import Any
 
 from streamapp import native
-from streamapp.errors import StreamAppError
+from streamapp.errors import StreamAppError, brief, interrupts
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +19,24 @@ DRAIN_TIMEOUT_S = 18.0
 
 class EndedByItself(StreamAppError):
     """Something of the worker failed that nobody had told the app of. The worker ends; nothing is lost."""
+
+
+def run(worker: Coroutine[Any, Any, int]) -> int:
+    """Run a worker's coroutine to its end, in an event loop of its own; returns what it returns.
+
+    `asyncio` ends the loop for a `SystemExit` or a `KeyboardInterrupt` in any task. One that an agent's child task
+    raises (`sys.exit()` in a library) is that task's: whoever awaits it gets it, and the loop goes on.
+    """
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        running = loop.create_task(worker, name="streamapp-worker")
+        while True:
+            try:
+                return loop.run_until_complete(running)
+            except (SystemExit, KeyboardInterrupt) as exc:
+                if running.done() or interrupts(type(exc)):
+                    raise
+                logger.error("a task of an agent raised %s; whoever awaits that task gets it", brief(exc))
 
 
 async def work(app: Any) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakSet
 
 from streamapp.eos.record_accumulator import Send
-from streamapp.errors import ProcessDied, StreamAppError
+from streamapp.errors import ProcessDied, StreamAppError, interrupts
 from streamapp.state.partition import TablePartition
 from streamapp.state.unit import StoreTransaction
 from streamapp.types import Partition
@@ -138,7 +138,7 @@ def is_own_failure(error: BaseException, worker: asyncio.Task[Any], *, is_ending
         return True
     if issubclass(kind, GeneratorExit):  # raised in it, or it is closed from outside
         return asyncio.current_task(worker.get_loop()) is worker
-    return not issubclass(kind, KeyboardInterrupt | ProcessDied)
+    return not (issubclass(kind, ProcessDied) or interrupts(kind))
 
 
 #: The delivery the running coroutine has at hand, or its unit where that has none.

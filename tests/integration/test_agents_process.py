@@ -114,6 +114,26 @@ async def test_a_refused_worker_says_all_of_it_and_ends_with_an_error(bench: Any
     assert "Instead: " in said
 
 
+async def test_what_ends_a_program_is_its_events_failure(bench: Any, tmp_path: Path) -> None:
+    """`sys.exit()` and `KeyboardInterrupt`, of an agent and of a task it awaits; a signal still ends the worker."""
+    env = environment(bench, "ending", tmp_path, COUNTING_ENDS="1", STREAMAPP_PARTITIONS="1")
+    bench.create("in", "out")
+    bench.send("in", range(6), key=lambda _: "k")
+    command = [sys.executable, "-m", "streamapp.cli", "worker", "--app", "counting", "--without-web"]
+    with (tmp_path / "worker.log").open("a") as log:
+        process = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=log, stderr=log)  # noqa: ASYNC220
+    try:
+        rows = await bench.wait_for("out", 2)
+        letters = await bench.wait_for("in-dlt", 4)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(process.wait, ENDS_WITHIN_S) == 0, (tmp_path / "worker.log").read_text()
+    finally:
+        process.kill()
+        process.wait(10)
+    assert [row.value for row in rows] == [b"0 1", b"5 2"]
+    assert [letter.value for letter in letters] == [b"1", b"2", b"3", b"4"]
+
+
 async def test_kill_9_in_the_middle_loses_nothing_and_doubles_nothing(bench: Any, tmp_path: Path) -> None:
     env = environment(bench, "killed", tmp_path, COUNTING_PAUSE="0.002")
     total = 900

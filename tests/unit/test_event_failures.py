@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,8 +104,13 @@ def test_an_inbox_takes_odd_content_and_refuses_odd_ids(app: Bench, value: bytes
 
 def test_a_disk_that_refuses_is_no_events_failure() -> None:
     assert not is_the_events(StoreError("full"))
-    assert not is_the_events(KeyboardInterrupt())
     assert is_the_events(RecordError("bad"))
+
+
+def test_an_interrupt_is_a_persons_until_the_worker_takes_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_the_events(KeyboardInterrupt())
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
+    assert is_the_events(KeyboardInterrupt())
 
 
 JSON = st.recursive(
