@@ -98,6 +98,18 @@ async def _serve_and_work(app: Any, port: int | None) -> int:
         return await work(app)
 
 
+def loaded_app(target: str | None) -> Any:
+    """The app with all its agents, as a worker has it, without a worker: `target`, or this service's."""
+    from streamapp import settings
+    from streamapp.app import App, use
+
+    app = use(App(settings=settings.load())) if target is None else _imported(target, None)
+    app.finalize()
+    if app.conf.autodiscover:
+        app.discover()
+    return app
+
+
 def _imported(target: str, instance: str | None) -> Any:
     from faust.cli.base import prepare_app
 

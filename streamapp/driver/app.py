@@ -193,8 +193,8 @@ class EngineApp(faust.App):
         """Something declared cannot be done exactly once: the worker will not start, and say it with all the others."""
         self.refusals.append(problem)
 
-    async def on_start(self) -> None:
-        """Refuse to start (`ConfigurationError`) with everything that was declared and cannot be done."""
+    def problems(self) -> list[str]:
+        """Everything that was declared and cannot be done, each with what to do."""
         agents = self.agents.values()
         concurrent = {
             name for agent in agents if agent.concurrency > 1 for name in getattr(agent.channel, "topics", ())
@@ -207,7 +207,11 @@ class EngineApp(faust.App):
         ]
         if not (self.agents or self._app_tasks or self._extra_services):
             problems.append(nothing_to_run(self.conf.id, self._discovery_modules()))
-        if problems:
+        return problems
+
+    async def on_start(self) -> None:
+        """Refuse to start (`ConfigurationError`) with everything that was declared and cannot be done."""
+        if problems := self.problems():
             raise ConfigurationError(*problems)
         await super().on_start()
 

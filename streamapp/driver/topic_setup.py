@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from streamapp.delivery import dead_letter, late
-from streamapp.driver.tables.inputs import TableInputs, changelog_counts
+from streamapp.driver.tables.after_commit import IntentTable
+from streamapp.driver.tables.inbox import InboxTable
+from streamapp.driver.tables.inputs import TableInputs, changelog_counts, table_inputs
 from streamapp.engine.environment import Environment, WantedTopics
 from streamapp.eos.backoff import Backoff, available
 from streamapp.errors import ConfigurationError, Unavailable
@@ -15,6 +18,30 @@ from streamapp.settings import Settings
 from streamapp.topics import UPSERTS, TopicSpec, changelog_spec, roomy_spec, spec, specs
 
 logger = logging.getLogger(__name__)
+
+
+def wanted_by(app: Any, consumed: Iterable[str]) -> WantedTopics:
+    """What a worker of this app wants to exist when it consumes these topics, but for the changelogs of its own tables.
+
+    `ConfigurationError` where a table does not fit its topics.
+    """
+    # The app's own tables and those with windows have as many partitions as what their events are of.
+    marks = {upserts.marks.name for upserts in app.limited_upserts}
+    own = (InboxTable, IntentTable)
+    tables = [t for t in app.tables.values() if not (isinstance(t, own) or t.windowed or t.name in marks)]
+    # Faust declares the changelogs of all tables, as if they were topics like others.
+    changelogs = {table.changelog_topic_name for table in app.tables.values()}
+    declared = {name: count for name, count in app.declared_topics.items() if name not in changelogs}
+    for channel in app.topics:  # streams made by group_by() say how many partitions they want
+        declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
+    return missing(
+        app.settings,
+        declared=declared,
+        consumed=consumed,
+        windowed={topic for table in app.windowed_tables for topic in table.topics},
+        upserts=app.upsert_topics,
+        tables=table_inputs(tables, app.agents.values()),
+    )
 
 
 def missing(

@@ -23,12 +23,11 @@ from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver.assignment import Assignment
 from streamapp.driver.session import Session
-from streamapp.driver.tables.after_commit import IntentTable
 from streamapp.driver.tables.inbox import InboxTable, one_count
-from streamapp.driver.tables.inputs import refuse_misfits, table_inputs
+from streamapp.driver.tables.inputs import refuse_misfits
 from streamapp.driver.tables.upsert_flusher import UpsertFlusher
 from streamapp.driver.tables.window_closer import WindowCloser
-from streamapp.driver.topic_setup import create, missing
+from streamapp.driver.topic_setup import create, wanted_by
 from streamapp.engine.engine import Engine
 from streamapp.engine.environment import Environment, Member, WantedTopics
 from streamapp.engine.group import GroupConsumer
@@ -149,24 +148,7 @@ class WorkerService(Service):
         if names == self._preparation.subscribed:
             return  # to subscribe anew would rebalance the group for nothing
         self._preparation.subscribed = names
-        app = self.app
-        # The app's own tables and those with windows have as many partitions as what their events are of.
-        marks = {upserts.marks.name for upserts in app.limited_upserts}
-        own = (InboxTable, IntentTable)
-        tables = [t for t in app.tables.values() if not (isinstance(t, own) or t.windowed or t.name in marks)]
-        # Faust declares the changelogs of all tables, as if they were topics like others.
-        changelogs = {table.changelog_topic_name for table in app.tables.values()}
-        declared = {name: count for name, count in app.declared_topics.items() if name not in changelogs}
-        for channel in app.topics:  # streams made by group_by() say how many partitions they want
-            declared.update({name: channel.partitions for name in channel.topics if channel.partitions})
-        wanted_of = missing(
-            app.settings,
-            declared=declared,
-            consumed=names,
-            windowed={topic for table in app.windowed_tables for topic in table.topics},
-            upserts=app.upsert_topics,
-            tables=table_inputs(tables, app.agents.values()),
-        )
+        app, wanted_of = self.app, wanted_by(self.app, names)
         await self._create(lambda brokers, counts: {**wanted_of(brokers, counts), **self._positions(brokers)})
         await self._create_task_changelogs(names)
         member, group = self._member, self._group

@@ -14,6 +14,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, ResourceType
 
 from streamapp.client.cluster import connect, security_options
+from streamapp.driver.app_check import consumed_by, topic_problems
+from streamapp.eos.cluster import NoAnswer
 from streamapp.errors import StreamAppError
 from streamapp.ops import topics
 from streamapp.ops.connection import REACH_TIMEOUT_S, Listener, admin_client, reach
@@ -35,8 +37,11 @@ class CheckFinding:
         return not self.problems
 
 
-async def check(settings: Settings, timeout_s: float = REACH_TIMEOUT_S) -> list[CheckFinding]:
-    """Every finding. `Unavailable` when no broker answers: then nothing else can be looked at."""
+async def check(settings: Settings, timeout_s: float = REACH_TIMEOUT_S, *, app: Any = None) -> list[CheckFinding]:
+    """Every finding. `Unavailable` when no broker answers: then nothing else can be looked at.
+
+    `app`: also what a worker of it would refuse at its start, and every topic that it consumes or writes to.
+    """
     listener = Listener()
     client = admin_client(settings, listener)
     # A worker's own way to connect first: it knows why one that answers cannot be used.
@@ -52,6 +57,22 @@ async def check(settings: Settings, timeout_s: float = REACH_TIMEOUT_S) -> list[
         CheckFinding("topics", tuple(_topics(settings))),
         CheckFinding("state directory", tuple(_directory(settings))),
         CheckFinding("no twin of this INSTANCE", tuple(_twin(settings, client))),
+        *([] if app is None else await _app(app, settings)),
+    ]
+
+
+async def _app(app: Any, settings: Settings) -> list[CheckFinding]:
+    cluster = await connect(settings.broker, security=security_options(settings))
+    try:
+        problems = await topic_problems(app, cluster)
+    except NoAnswer as exc:
+        problems = [f"They could not be looked at: {exc}. Run the command again."]
+    finally:
+        await cluster.close()
+    read = ", ".join(consumed_by(app)) or "none"
+    return [
+        CheckFinding("what the app declares", tuple(app.problems())),
+        CheckFinding(f"the app's topics (it reads {read})", tuple(problems)),
     ]
 
 

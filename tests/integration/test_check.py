@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -84,3 +89,65 @@ async def test_a_twin_that_is_seated_is_named(settings: Settings) -> None:
 async def test_no_broker_is_said_in_bounded_time(settings: Settings) -> None:
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
         await check(settings.model_copy(update={"broker": "127.0.0.1:1"}), timeout_s=1)
+
+
+APP = """
+    from streamapp import App, inbox
+    from streamapp.settings import load
+
+    settings = load()
+    app = App(settings=settings)
+    orders = app.topic(f"{settings.id}-orders")
+    hits = app.topic(f"{settings.id}-hits")
+    counts = app.Table("counts", default=int)
+
+    @app.agent(orders)
+    @inbox(aggregate_type="ORDER", event_type="ORDER_COUNT", event_id="id")
+    async def count(stream):
+        async for order in stream:
+            counts[order["id"]] += 1
+
+    @app.agent(hits)
+    async def look(stream):
+        async for hit in stream:
+            counts["hits"] += 1
+"""
+
+
+def checked(settings: Settings, directory: Path) -> tuple[int, dict[str, list[str]]]:
+    """What `streamapp check --app` says of an own project in this directory."""
+    (directory / "checked_shop.py").write_text(dedent(APP))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("STREAMAPP_")} | {
+        "STREAMAPP_BROKER": settings.broker,
+        "STREAMAPP_ID": settings.id,
+        "STREAMAPP_DATADIR": str(directory / "state"),
+        "STREAMAPP_PARTITIONS": "2",
+    }
+    command = [sys.executable, "-m", "streamapp.cli", "check", "--app", "checked_shop", "--json"]
+    ended = subprocess.run(
+        command, env=environment, cwd=directory, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode in (0, 1), ended.stderr
+    return ended.returncode, {it["check"]: it["problems"] for it in json.loads(ended.stdout)}
+
+
+def test_every_topic_of_an_app_is_looked_at(settings: Settings, tmp_path: Path) -> None:
+    name, admin = settings.id, AdminClient({"bootstrap.servers": settings.broker})
+    what = f"the app's topics (it reads {name}-hits, {name}-orders)"
+    code, found = checked(settings, tmp_path)
+    assert (code, found[what]) == (0, []), "a worker creates what does not exist"
+    made = [
+        NewTopic(f"{name}-orders", 2, 1),
+        NewTopic(f"{name}-orders-dlt", 1, 1, config={"cleanup.policy": "compact"}),
+        NewTopic(f"{name}-hits", 2, 1),
+        NewTopic(f"{name}-counts-changelog", 3, 1, config={"cleanup.policy": "compact"}),
+    ]
+    for created in admin.create_topics(made).values():
+        created.result(60)
+    code, found = checked(settings, tmp_path)
+    text = "\n".join(found[what])
+    assert code == 1
+    assert f"--entity-name {name}-orders --add-config message.timestamp.type=LogAppendTime" in text
+    assert f"{name}-orders-dlt is compacted" in text
+    assert f"{name}-counts-changelog" in text
+    assert f"entity-name {name}-hits" not in text, "without an inbox and windows its stamps decide nothing"
