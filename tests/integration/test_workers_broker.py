@@ -117,7 +117,8 @@ def test_a_broker_that_dies_is_waited_for_and_the_work_goes_on(own: Secured, ser
     back(own)
     feeding.join(BOUND_S)
     report = service.assert_pass()
-    assert report.records_read[service.topics.transfer] == 600
+    # A sender whose broker is killed may repeat itself, in the topic too; each transfer has its effect once.
+    assert report.summary.records_in - report.summary.duplicates == 600
     assert worker.exit_code is None, worker.said
     assert worker.stop() == 0, worker.said
 
@@ -136,7 +137,7 @@ def test_a_broker_that_stands_still_again_and_again_is_waited_for_and_nothing_co
         own.nodes[0].resume()
         feeding.join(BOUND_S)
     report = service.assert_pass()
-    assert report.records_read[service.topics.transfer] == 400 * PAUSES
+    assert report.summary.records_in - report.summary.duplicates == 400 * PAUSES
     assert not [it for it in own.nodes[0].log.read_text().splitlines() if "its session has timed out" in it]
     assert worker.exit_code is None, worker.said
     assert worker.stop() == 0, worker.said
