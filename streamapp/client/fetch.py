@@ -61,10 +61,10 @@ class FetchResults(OrderedDict[Any, Any]):
 
 
 class PacedFetches:
-    """aiokafka's fetches of one broker, each over only when the next may be sent; what it brought is there before.
+    """Wraps aiokafka's fetches of one broker: a fetch completes only when the next one may be sent.
 
-    That it is over its routine notices in any case: where something else had woken it in the same turn of the loop, it
-    found the broker still busy, and slept for a fifth of a second beside records that waited.
+    Its records are available before that. aiokafka's routine is woken at the end in any case: if something else had
+    woken it in the same turn of the loop, it found the broker busy and slept for 0.2 s while records were waiting.
     """
 
     def __init__(self, fetcher: Any, results: FetchResults, pause_s: Callable[[int], float]) -> None:

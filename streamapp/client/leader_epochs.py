@@ -14,7 +14,7 @@ from streamapp.types import Partition
 
 
 class LeaderEpochs:
-    """See the module. One member's."""
+    """Leader epochs of what one member fetches. One member's."""
 
     def __init__(self, group: str) -> None:
         self._group = group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import aiokafka.errors
 
-_KEPT = "What was committed is kept, and what was not runs again."
+_KEPT = "Committed work is safe. Uncommitted events will run again."
 _RIGHTS = "docs/permissions.md has the whole list."
 
 
@@ -26,7 +26,9 @@ def explained(group: str, exc: BaseException) -> str:
         return f"This user may not be a member of group {group} ({name}). {_KEPT} Allow it Read on the group; {_RIGHTS}"
     if isinstance(exc, aiokafka.errors.TopicAuthorizationFailedError):
         return may_not_read(exc)
-    return f"The consumer of group {group} ended: {name}: {exc}. {_KEPT} Mend what it names and start the worker again."
+    return (
+        f"The consumer of group {group} ended: {name}: {exc}. {_KEPT} Fix the error above and start the worker again."
+    )
 
 
 def may_not_read(exc: BaseException) -> str:
@@ -44,5 +46,6 @@ def not_created(reason: str, error: type[BaseException]) -> str:
             "Nothing was consumed. Allow Create on it, or have it created, and allow what docs/permissions.md lists."
         )
     return (
-        f"Kafka refused to create a topic ({error.__name__}), {reason}. Nothing was consumed. Mend that, or create it."
+        f"Kafka refused to create a topic ({error.__name__}), {reason}. Nothing was consumed. Fix the reason, or "
+        "create the topic yourself."
     )

@@ -20,7 +20,10 @@ _NO_URL = URL("http://streamapp.invalid/")
 
 
 class Assignor(PartitionAssignor):
-    """See the module. Partitions are assigned as Faust does it."""
+    """Faust's assignor, which adds the address of the worker's views to the member metadata.
+
+    Partitions are assigned as Faust does it.
+    """
 
     @property
     def _url(self) -> URL:

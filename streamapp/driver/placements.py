@@ -15,7 +15,10 @@ Sources = dict[Partitioner, list[str]]
 
 
 class Placements:
-    """See the module. As far as the code of the agents says it, which is read once."""
+    """Which partitioner each topic of an app has, and which topics share a table.
+
+    As far as the code of the agents says it, which is read once.
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app

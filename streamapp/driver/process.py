@@ -36,7 +36,7 @@ def run(worker: Coroutine[Any, Any, int]) -> int:
             except (SystemExit, KeyboardInterrupt) as exc:
                 if running.done() or interrupts(type(exc)):
                     raise
-                logger.error("a task of an agent raised %s; whoever awaits that task gets it", brief(exc))
+                logger.error("a task of an agent raised %s; the code that awaits this task receives it", brief(exc))
 
 
 async def work(app: Any) -> int:
@@ -81,7 +81,7 @@ async def _stopped(app: Any, running: asyncio.Task[None]) -> int:
         async with asyncio.timeout(DRAIN_TIMEOUT_S):
             await app.stop()
     except TimeoutError:
-        logger.error("not drained within %.0f s: what was not committed is aborted and runs again", DRAIN_TIMEOUT_S)
+        logger.error("not drained within %.0f s: uncommitted events are aborted and will run again", DRAIN_TIMEOUT_S)
         return 1
     finally:
         if not running.done():
@@ -95,7 +95,7 @@ async def _stopped(app: Any, running: asyncio.Task[None]) -> int:
         return 1
     if crashed is not None:
         raise EndedByItself(
-            f"The worker ended by itself: {type(crashed).__name__}: {crashed}. What was committed is kept, and what "
-            "was not runs again. The lines above say more; start it again when that is mended."
+            f"A part of the worker failed and ended it: {type(crashed).__name__}: {crashed}. Committed work is safe. "
+            "Uncommitted events will run again. See the lines above, fix the cause, and start the worker again."
         ) from crashed
     return 0

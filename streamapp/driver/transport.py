@@ -274,7 +274,7 @@ class WorkerService(Service):
 
 
 class Transport(faust_aiokafka.Transport):
-    """See the module."""
+    """Faust's transport by our engine: consumer, conductor, and Faust's own producer for sends outside of events."""
 
     Consumer = WorkerService
     Conductor = Conductor

@@ -37,7 +37,10 @@ Run = Callable[[Intent], Awaitable[Any]]
 
 
 class AfterCommit(Participant):
-    """See the module. `finished` merges a unit, `count` counts by name, `crash` ends the worker."""
+    """Runs the after-commit handlers of one worker.
+
+    `finished` merges a unit, `count` counts by name, `crash` ends the worker.
+    """
 
     order = Order.AFTER_COMMIT
 
@@ -143,7 +146,7 @@ class TaskIntents:
             if len(self.waiting) >= WAITING_MAX and not self._task.held:
                 self._task.held = True
                 logger.warning(
-                    "%d intents of task %d wait for their handlers; its events wait with them from here on",
+                    "%d after-commit handlers of task %d are waiting; its events wait until there are fewer",
                     len(self.waiting),
                     self._task.number,
                 )

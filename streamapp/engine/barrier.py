@@ -20,7 +20,7 @@ class BarrierHeld(StreamAppError):
 
 
 class Barrier:
-    """See the module. `bound_s`: seconds that running units have to finish in."""
+    """Waits for the running units before a commit. `bound_s`: seconds that running units have to finish in."""
 
     def __init__(self, gate: Gate, transaction_timeout_s: float) -> None:
         self.bound_s = transaction_timeout_s * BARRIER_SHARE

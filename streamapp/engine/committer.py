@@ -38,7 +38,7 @@ from streamapp.types import Partition
 
 logger = logging.getLogger(__name__)
 
-#: Units start beside a transaction in flight when more records wait than its units, divided by this.
+#: Units start beside a transaction in flight if at least 1/8 as many records are buffered as it has units.
 _WORTH = 8
 
 
@@ -280,7 +280,7 @@ class Committer:
 
     async def _abort(self, why: str) -> None:
         """Abort the transaction and read on from the committed offsets."""
-        logger.warning("transaction aborted, its events run again: %s", why)
+        logger.warning("transaction aborted; its events run again: %s", why)
         self._count("aborts", 1)
         self.cycle.apply(CycleEvent.ABORTED)
         await self._producer.abort()

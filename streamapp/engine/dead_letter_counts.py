@@ -22,7 +22,7 @@ _SENDERS = (
 
 
 class DeadLetterCounts:
-    """See the module. `monotonic`: the worker's clock."""
+    """Counts dead letters by topic and kind, and chooses which get a log line. `monotonic`: the worker's clock."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.counts: dict[tuple[str, str], int] = {}

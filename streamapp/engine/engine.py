@@ -149,7 +149,7 @@ class Engine:
             return
         task: Task = unit.task
         if len(unit.records) > 1:
-            logger.warning("a batch failed and runs again one event at a time: %s", brief(error))
+            logger.warning("a batch failed; its events run again one at a time: %s", brief(error))
             task.retry(unit)
             return
         record = unit.records[0]

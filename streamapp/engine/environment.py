@@ -96,7 +96,10 @@ class ChangelogFetches(Protocol):
 
 
 class Environment(Protocol):
-    """See the module. One worker's; `close()` of what it hands out is the worker's."""
+    """What a worker gets from around it: a connection, a member, changelogs, topics, a state directory, a clock.
+
+    One worker's; `close()` of what it hands out is the worker's.
+    """
 
     @property
     def clock(self) -> Clock:

@@ -61,7 +61,7 @@ class GroupConsumer:
         self._closed = False
         #: Assigned, and nothing is fetched of them yet.
         self._paused: set[Partition] = set()
-        #: As much of these waits in their tasks as may.
+        #: Partitions whose buffer is full.
         self._full: set[Partition] = set()
         #: What was owned before this rebalance, and whether the seat was lost; None: nothing yet.
         self._before: frozenset[Partition] | None = None
@@ -140,10 +140,12 @@ class GroupConsumer:
             failpoint("revoke.before_commit")
             if await engine.commit_all():
                 failpoint("revoke.after_commit")
-                logger.info("gave up %d partitions, everything finished is committed", count)
+                logger.info("released %d partitions; all finished events are committed", count)
             engine.lose()
         else:
-            logger.warning("partitions lost: %s is no longer seated; what was open is dropped", snapshot)
+            logger.warning(
+                "partitions lost: %s is no longer a member of the group; uncommitted events are dropped", snapshot
+            )
             await engine.drop()
 
     async def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
@@ -233,9 +235,9 @@ def room(records: list[Record], share: int) -> int:
 def reason(before: Collection[Partition] | None, now: Collection[Partition], *, lost: bool) -> str:
     """Why partitions have changed hands, as far as a member can tell: from what it had and what it has."""
     if before is None:
-        return "this worker joined"
+        return "this worker joined the group"
     if lost:
-        return "its seat was lost: no heartbeat came in time, or a newer worker has its name"
+        return "it lost its membership: a heartbeat was late, or a newer worker uses its INSTANCE"
     if len(now) > len(before):
         return "a worker left, or topics came"
     return "a worker joined, or topics went" if len(now) < len(before) else "a worker came back, or a topic has changed"

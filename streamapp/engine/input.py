@@ -7,7 +7,10 @@ from streamapp.types import Partition
 
 
 class Input:
-    """See the module. Its fields change at every event, so they are a C structure's and no dictionary's."""
+    """How far one input partition of a task has been processed.
+
+    Its fields change at every event, so they are a C structure's and no dictionary's.
+    """
 
     __slots__ = ("append_time", "buffered", "has_finished", "offset", "partition", "room_at")
 

@@ -17,7 +17,9 @@ _FETCH_RECORDS = 20_000
 
 
 class Positions(Participant):
-    """See the module. `lags`: a position is written one commit late, which at least once needs.
+    """Writes the positions of the inputs with each commit, and knows the last ones.
+
+    `lags`: a position is written one commit late, which at least once needs.
 
     Written before the offsets, and with nothing to take it back: a crash between the two must not leave it ahead of
     them, where its records would be taken for processed.

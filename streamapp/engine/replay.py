@@ -17,7 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 class Replay(Participant):
-    """See the module. While it goes on, the gate lets one unit in at a time (`Gate.single`)."""
+    """Runs the events of a refused transaction one at a time, until the one at fault is known.
+
+    While it goes on, the gate lets one unit in at a time (`Gate.single`).
+    """
 
     order = Order.REPLAY
 
@@ -49,7 +52,7 @@ class Replay(Participant):
             self._until = dict(finished)
             self._gate.single = True
         elif self._alone is None:
-            logger.error("what a timer sent is given up: %s", refusal)
+            logger.error("the broker refused the records of a timer; they are discarded: %s", refusal)
             return True
         elif self._alone in self._refusals:
             raise ConfigurationError(

@@ -87,7 +87,9 @@ async def restore_stores(
         if log not in kept_s:
             _refuse_a_truncated_changelog(log, plan, stores[log].checkpoint)
         if plan.wipe is not None:
-            logger.warning("wiping %s: %s", stores[log].name, plan.wipe)
+            logger.warning(
+                "the local table %s is deleted and restored from its changelog: %s", stores[log].name, plan.wipe
+            )
             stores[log].close()
             stores[log] = _made_anew(state, wanted[log], kept_s.get(log))
     due = {log: plan for log, plan in plans.items() if plan.start < plan.target}
@@ -164,7 +166,7 @@ def _opened(state: State, identity: StoreIdentity, retention_s: int | None) -> T
     try:
         return state.open_partition(identity, retention_s)
     except StateCorrupted as exc:
-        logger.warning("wiping %s: %s", identity.name, exc)
+        logger.warning("the local table %s is deleted and restored from its changelog: %s", identity.name, exc)
         return _made_anew(state, identity, retention_s)
 
 

@@ -49,7 +49,7 @@ class Unit:
         return self
 
     def event(self) -> None:
-        """None: what is current without a delivery is a run of a timer or a handler."""
+        """Returns None: timers and after-commit handlers have no event."""
 
     def left(self, worker: asyncio.Task[Any]) -> None:
         """An agent of it is done: an abort has nothing to stop any more."""

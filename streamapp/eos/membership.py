@@ -31,7 +31,7 @@ async def give_back(cluster: Cluster, seat: Membership, clock: Clock) -> None:
         while (problem := await _tried(cluster, seat)) is not None:
             await patience.pause(problem)
     except Unavailable as exc:
-        logger.warning("%s Its partitions go to the others after its session time-out.", exc)
+        logger.warning("%s Other workers take its partitions after its session time-out.", exc)
 
 
 async def _tried(cluster: Cluster, seat: Membership) -> str | None:
@@ -41,7 +41,7 @@ async def _tried(cluster: Cluster, seat: Membership) -> str | None:
     except NoAnswer as exc:
         return str(exc)
     if code == Code.NONE:
-        logger.info("gave the seat of %s back: its partitions go to the others now", seat.instance_id)
+        logger.info("left the group as %s: other workers take its partitions now", seat.instance_id)
     elif code not in _GONE:
         if REMEDIES.get(code) in REPEATED:
             return named(code)

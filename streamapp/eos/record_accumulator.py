@@ -25,7 +25,10 @@ Send: TypeAlias = "tuple[str, int, bytes | None, bytes | None, HeaderList, int |
 
 
 class RecordAccumulator:
-    """See the module. `topics`: what is known of the topics that may be written to, kept up to date by its owner."""
+    """Collects the records of the open transaction in one batch a partition.
+
+    `topics`: what is known of the topics that may be written to, kept up to date by its owner.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What outsiders may see of a running worker: committed rows, who owns which, how far everything is. Changes nothing.
+"""Read-only access to a running worker: committed rows, partition owners, progress.
 
 Rows come from the stores alone, never from an overlay, and without an await between finding the task and reading it:
 a task that is ours now is complete, and what its store shows is what Kafka has committed.
@@ -47,7 +47,7 @@ class Version(NamedTuple):
 
 
 class Views:
-    """See the module. One worker's, from its connection to Kafka until it stops."""
+    """What readers outside may ask a worker. One worker's, from its connection to Kafka until it stops."""
 
     def __init__(self, app: Any, session: Session) -> None:
         self.engine = session.engine

@@ -29,7 +29,10 @@ RESTORE_BATCH = 5_000
 
 
 class TablePartition:
-    """See the module. `retention_s` None keeps every key; else call `advance()` before the event's writes."""
+    """One partition of a table: uncommitted changes over committed rows.
+
+    `retention_s` None keeps every key; else call `advance()` before the event's writes.
+    """
 
     def __init__(self, name: str, storage: Storage, retention_s: int | None = None) -> None:
         self.name = name

@@ -1,12 +1,12 @@
-"""Retention by append time: keys live in segments of time that are dropped whole. Arithmetic only, no clock.
+"""Retention by append time: keys lie in segments of time, and a segment is dropped as a whole. No clock, no I/O.
 
-A segment is named by its end: every key in it was written when no event of an append time at or beyond that end
-had been seen. So a key's append time is below the end of its segment, and a segment whose end is not above
-`oldest append time still to come - retention` holds only keys older than the retention. Being named by an
-absolute time it keeps that promise when the retention setting changes.
+A segment is named by its end. It contains only keys that were written before the first event whose append time is at
+or beyond that end. So the append time of a key is below the end of its segment. A segment whose end is not above
+`oldest append time still to come - retention` contains only keys that are older than the retention. The name is an
+absolute time, so this stays true when the retention setting changes.
 
-A segment is half a retention long: at most three are alive, a key is kept for one to one and a half retentions,
-and nothing is done per key to forget it.
+A segment is half a retention long. At most three are alive, a key is kept for 1 to 1.5 retentions, and forgetting a
+key costs nothing.
 """
 
 from __future__ import annotations

@@ -38,7 +38,9 @@ T = TypeVar("T")
 
 
 class Bench:
-    """See the module. `target` is `MODULE[:NAME]` of an app; `settings` are those of the environment, in lower case.
+    """Runs an app's worker on a broker in memory, and shows what came of it.
+
+    `target` is `MODULE[:NAME]` of an app; `settings` are those of the environment, in lower case.
 
     `seed` decides in which order things happen that could happen in any. Close it, or use it in a `with`.
     """

@@ -27,7 +27,7 @@ class NotSettled(AssertionError):
 
 
 class Worker:
-    """See the module. What is awaited here runs outside of the process, as a test does."""
+    """A worker in a virtual process. What is awaited here runs outside of the process, as a test does."""
 
     def __init__(self, broker: MemoryBroker, loop: VirtualLoop, fresh: AppLoader) -> None:
         #: The app of the process that runs; None until it is imported.

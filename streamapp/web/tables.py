@@ -38,7 +38,10 @@ class NotFound(Exception):
 
 
 class Tables:
-    """See the module. `address` is where this worker answers; `token` what the others ask for."""
+    """Rows of tables over HTTP, from this worker or from their owner.
+
+    `address` is where this worker answers; `token` what the others ask for.
+    """
 
     def __init__(self, app: Any, address: str, token: str | None) -> None:
         self._app = app

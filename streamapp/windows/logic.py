@@ -53,7 +53,7 @@ class Added(NamedTuple):
 
 
 class WindowLogic:
-    """See the module.
+    """Decides what a record changes in windows, and which windows are closed.
 
     `every_ms`: an open window sends an upsert when the watermark has moved so far since its last one (0: for every
     record; None: only the final). `tombstones`: an upsert without state when a kept window's retention is over.

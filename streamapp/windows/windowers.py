@@ -41,7 +41,7 @@ Near = Callable[[int, int], Sequence[Window]]
 
 
 class Windower(Protocol):
-    """See the module."""
+    """Assigns an event time to windows."""
 
     @property
     def reach_ms(self) -> int:

@@ -418,7 +418,11 @@ def test_each_rebalance_has_one_line_that_says_why(app: Bench, caplog: pytest.Lo
     app.feed("order", *(order(number, f"c{number}") for number in range(20)))
     app.settle()
     reasons = [line.split(", because ")[1] for line in caplog.messages if line.startswith("generation ")]
-    assert reasons == ["this worker joined", "a worker joined, or topics went", "a worker left, or topics came"]
+    assert reasons == [
+        "this worker joined the group",
+        "a worker joined, or topics went",
+        "a worker left, or topics came",
+    ]
 
 
 def test_a_restore_that_takes_long_says_how_far_it_is(

@@ -12,6 +12,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
+#: Pages without the words that the glossary asks to avoid.
+CLEAN = ("contract.md", "architecture.md", "decisions.md", "README.md", "adr/0028-commit-cycle-as-a-state-table.md")
 PAGES = sorted([*REPOSITORY.glob("*.md"), *DOCS.rglob("*.md")])
 
 
@@ -64,3 +66,13 @@ def test_every_decision_that_the_code_cites_is_on_the_page() -> None:
     for file in sorted((REPOSITORY / "streamapp").rglob("*.py")):
         for cited in re.findall(r"decision (\d+)", file.read_text()):
             assert cited in numbers, f"{file.name} cites decision {cited}"
+
+
+def test_clean_pages_stay_clean() -> None:
+    table = (DOCS / "glossary.md").read_text().partition("## Words to avoid")[2]
+    avoided = re.findall(r"(?m)^\| ([a-z ]+) \| ", table)[1:]
+    assert len(avoided) >= 10
+    for page in [*(DOCS / name for name in CLEAN), REPOSITORY / "CONTRIBUTING.md"]:
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            for word in avoided:
+                assert not re.search(rf"\b{word}s?\b", line), f"{page.name}:{number} says {word!r}: {line.strip()}"

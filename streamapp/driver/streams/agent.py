@@ -32,7 +32,7 @@ class AgentEnded(StreamAppError):
 
 
 class Agent(FaustAgent):
-    """See the module."""
+    """An agent that is started again at once after a failure, and whose event is never lost."""
 
     logger = logging.getLogger("faust.agents")
 

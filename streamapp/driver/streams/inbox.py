@@ -92,7 +92,7 @@ class Inbox:
         self._fields = rule.fields
 
     def look_ahead(self, task: Task, deliveries: Iterable[DispatchedEvent]) -> None:
-        """Prepare what `admit` will be asked of these deliveries: the same step for all of them, then the next one.
+        """Compute mark keys, content hashes and stored marks of many events at once; `admit` then finds them ready.
 
         That keeps a processor's caches warm, and decides nothing. What cannot be had is left to `admit`.
         """

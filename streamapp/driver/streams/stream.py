@@ -36,7 +36,7 @@ _TURNS = 8
 
 
 class Stream(FaustStream):
-    """See the module."""
+    """A stream over the tasks of the engine."""
 
     def __init__(self, channel: Any, **kwargs: Any) -> None:
         self.hand = StreamCursor()

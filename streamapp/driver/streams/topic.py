@@ -15,7 +15,7 @@ from streamapp.engine.unit import UnitMisuse
 
 
 class Topic(topics.Topic):
-    """See the module. Outside of a worker it is Faust's own topic."""
+    """A topic whose sends join the event's transaction. Outside of a worker it is Faust's own topic."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

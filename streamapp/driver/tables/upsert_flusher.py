@@ -1,8 +1,7 @@
-"""Sends the rows that were held back once their time has come, in a transaction, also where no further event comes.
+"""Sends rows that a rate limit held back, once their time has come, also if no further event arrives.
 
-A look at the marks of a table is part of a commit: its barrier is the one moment at which, under any load, nothing of
-a task runs. Where nothing else is committed, the look asks for a commit. An abort takes it back with everything else:
-the marks still say what is to be sent.
+Held rows are scanned during the commit barrier, because no task runs then. If no commit is due, the scan asks for one.
+An abort undoes a scan like everything else: the marks still say what is to be sent.
 """
 
 from __future__ import annotations

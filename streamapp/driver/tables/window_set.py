@@ -18,7 +18,7 @@ class KeyWindows(Protocol):
 
 
 class WindowSet:
-    """See the module. What is changed is changed in every window that the current event is in."""
+    """The windows of one key. What is changed is changed in every window that the current event is in."""
 
     def __init__(self, table: KeyWindows, key: Any) -> None:
         self._table = table

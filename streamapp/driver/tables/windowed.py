@@ -46,7 +46,7 @@ class WindowValue(NamedTuple):
 
 
 class WindowedTable(WindowDeclaration):
-    """See the module. Made by `Table.tumbling()` and `Table.hopping()`."""
+    """A table whose rows belong to windows of event time. Made by `Table.tumbling()` and `Table.hopping()`."""
 
     # --- what a worker does before the agents, and between events
 
@@ -106,7 +106,8 @@ class WindowedTable(WindowDeclaration):
         except KeyError:
             raise ConfigurationError(
                 f"Table {self.name}: its changelog has another number of partitions than {', '.join(self.topics)}, so "
-                "that windows would be away from their events. Give the topics of an app one number."
+                "a window would be in another partition than its events. Use the same number of partitions for these "
+                "topics."
             ) from None
 
     def _send_finals(self, unit: Unit | None, upserts: list[WindowUpsert]) -> None:
