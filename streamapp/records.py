@@ -45,13 +45,13 @@ def check_currency(text: str) -> None:
 _CURRENCY = re.compile("[A-Z]{3}")
 
 
-class Record(Protocol):
+class RecordStruct(Protocol):
     """What every struct of this module has."""
 
     KEY: ClassVar[str]
 
 
-class Event(msgspec.Struct, frozen=True):
+class EventRecord(msgspec.Struct, frozen=True):
     """A record that says when it happened: event time is `occurred_at` alone."""
 
     event_id: str
@@ -86,7 +86,7 @@ class Transfer(Request, frozen=True):
         check_currency(self.currency)
 
 
-class BalanceEntry(Event, frozen=True, omit_defaults=True):
+class BalanceEntry(EventRecord, frozen=True, omit_defaults=True):
     """One leg of a posted transfer; a debit's amount is below zero. Without bounds: what was posted is applied.
 
     `posting` is the transfer's place, `<partition>-<offset>`; None in legs from before there were postings.
@@ -117,7 +117,7 @@ class AccountBalance(msgspec.Struct, frozen=True):
     updated_at: Time
 
 
-class TransferRejected(Event, frozen=True):
+class TransferRejected(EventRecord, frozen=True):
     """A transfer that was not posted, with the account's balance and entries as they were seen."""
 
     KEY: ClassVar[str] = "from_account"
@@ -148,7 +148,7 @@ class Payment(Request, frozen=True):
         check_currency(self.currency)
 
 
-class PaymentResult(Event, frozen=True):
+class PaymentResult(EventRecord, frozen=True):
     """What became of a payment; `reason` is null where it was completed."""
 
     KEY: ClassVar[str] = "order_id"
@@ -169,7 +169,7 @@ class PaidOrder(msgspec.Struct, frozen=True):
     event_id: str
 
 
-class Delivery(Event, frozen=True):
+class Delivery(EventRecord, frozen=True):
     """The order to deliver what was paid for."""
 
     KEY: ClassVar[str] = "order_id"
@@ -178,7 +178,7 @@ class Delivery(Event, frozen=True):
     customer_id: str
 
 
-class DeliveryStatus(Event, frozen=True):
+class DeliveryStatus(EventRecord, frozen=True):
     """A delivery is under way."""
 
     KEY: ClassVar[str] = "order_id"
@@ -210,7 +210,7 @@ class AdClick(Request, frozen=True):
     cpc: Price
 
 
-class AdvertiserCharge(Event, frozen=True):
+class AdvertiserCharge(EventRecord, frozen=True):
     """What an advertiser owes for one click."""
 
     KEY: ClassVar[str] = "advertiser_id"
@@ -219,7 +219,7 @@ class AdvertiserCharge(Event, frozen=True):
     amount: Price
 
 
-class PublisherRevenue(Event, frozen=True):
+class PublisherRevenue(EventRecord, frozen=True):
     """What a publisher earns with one click."""
 
     KEY: ClassVar[str] = "publisher_id"

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
         "exactly_once", description="what a commit promises"
     )
     datadir: Path = Field(Path(".streamapp/state"), description="state is under DATADIR/ID/INSTANCE")
+    service: Path | None = Field(
+        None, description="directory of the service's packages agents and tables; unset: beside streamapp"
+    )
     store: Literal["rocksdict", "memory"] = Field("rocksdict", description="where tables are kept")
     web_host: str = Field("127.0.0.1", description="address of the web views; any but loopback needs WEB_TOKEN")
     web_port: int = Field(6066, ge=0, le=65535, description="port of the web views; taken: the next free one, printed")

@@ -36,7 +36,7 @@ CLEANABLE = "min.cleanable.dirty.ratio"
 POSITIONS = "-positions"
 
 
-class Remedy(Enum):
+class TopicRemedy(Enum):
     """Who can mend a difference."""
 
     CREATE = "create"  #: the topic is missing; `topics apply` creates it
@@ -72,7 +72,7 @@ class Difference:
     setting: str
     wanted: str
     actual: str
-    remedy: Remedy
+    remedy: TopicRemedy
     advice: str
 
 
@@ -225,9 +225,12 @@ def _partitions_differ(spec: TopicSpec, topic: ActualTopic | None) -> bool:
 
 def _missing(spec: TopicSpec, misfit: bool) -> Difference:
     if misfit:
-        remedy, advice = Remedy.PERSON, "It is not created before the partition counts of the other topics are right."
+        remedy, advice = (
+            TopicRemedy.PERSON,
+            "It is not created before the partition counts of the other topics are right.",
+        )
     else:
-        remedy, advice = Remedy.CREATE, "Run `streamapp topics apply`, which creates it."
+        remedy, advice = TopicRemedy.CREATE, "Run `streamapp topics apply`, which creates it."
     return Difference(spec.name, "topic", "exists", "missing", remedy, advice)
 
 
@@ -241,7 +244,7 @@ def _wrong_partitions(spec: TopicSpec, topic: ActualTopic, existing: Iterable[Ac
             f"Partitions must not be added to a topic in use (its keys would move away from their state): recreate "
             f"it with {spec.partitions}, or give every topic the same count and set {PREFIX}PARTITIONS to it."
         )
-    return Difference(spec.name, "partitions", str(spec.partitions), str(topic.partitions), Remedy.PERSON, advice)
+    return Difference(spec.name, "partitions", str(spec.partitions), str(topic.partitions), TopicRemedy.PERSON, advice)
 
 
 def _too_few_copies(spec: TopicSpec, topic: ActualTopic) -> Difference:
@@ -250,7 +253,7 @@ def _too_few_copies(spec: TopicSpec, topic: ActualTopic) -> Difference:
         "Add replicas with Kafka's tool kafka-reassign-partitions, then apply again, or accept the risk with "
         f"{PREFIX}REPLICATION_FACTOR={actual}."
     )
-    return Difference(spec.name, "replication factor", wanted, actual, Remedy.PERSON, advice)
+    return Difference(spec.name, "replication factor", wanted, actual, TopicRemedy.PERSON, advice)
 
 
 def _wrong_config(spec: TopicSpec, topic: ActualTopic) -> Iterable[Difference]:
@@ -263,7 +266,7 @@ def _wrong_config(spec: TopicSpec, topic: ActualTopic) -> Iterable[Difference]:
         if not _fits(setting, wanted, actual, topic):
             cost = _COST.get(setting, "the contract has it so")
             advice = f"Run `streamapp topics apply`, which sets it: {cost}."
-            yield Difference(spec.name, setting, wanted, actual or "unknown", Remedy.ALTER, advice)
+            yield Difference(spec.name, setting, wanted, actual or "unknown", TopicRemedy.ALTER, advice)
 
 
 def _fits(setting: str, wanted: str, actual: str, topic: ActualTopic) -> bool:

@@ -28,7 +28,7 @@ from streamapp.embedded.servers import Servers
 from streamapp.errors import StreamAppError
 from streamapp.ops import cdnow, topics
 from streamapp.ops.connection import connection_settings
-from streamapp.ops.feed import KINDS, Count, feed, numbered
+from streamapp.ops.feed import KINDS, FeedCount, feed, numbered
 from streamapp.ops.lag import GroupLag
 from streamapp.settings import PREFIX, Settings
 
@@ -184,7 +184,7 @@ def _feed(settings: Settings, limit: int | None) -> None:
         with output.progress() as progress:
             bar = progress.add_task(f"feeding {name}", total=total, rate="")
 
-            def tell(count: Count, progress: Progress = progress, bar: TaskID = bar) -> None:
+            def tell(count: FeedCount, progress: Progress = progress, bar: TaskID = bar) -> None:
                 progress.update(bar, completed=count.acknowledged, rate=f"{count.rate:,.0f}/s")
 
             result = feed(settings, KINDS[name], numbered(itertools.islice(records, total)), on_progress=tell)

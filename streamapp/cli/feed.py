@@ -18,8 +18,8 @@ import typer
 from streamapp.cli import output
 from streamapp.errors import ConfigurationError
 from streamapp.ops import cdnow as source
-from streamapp.ops.feed import KINDS, Count, FeedResult, Kind, Outcome, feed, numbered
-from streamapp.ops.lines import Line, read_lines
+from streamapp.ops.feed import KINDS, FeedCount, FeedKind, FeedResult, Outcome, feed, numbered
+from streamapp.ops.lines import InputLine, read_lines
 from streamapp.settings import load
 from streamapp.topics import MAX_RECORD_BYTES
 
@@ -55,7 +55,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="feed")
 
 
-def _help(name: str, kind: Kind) -> str:
+def _help(name: str, kind: FeedKind) -> str:
     return (
         f"Send records to the topic `{kind.topic}`, keyed by `{kind.key_field}`, each line's bytes unchanged.\n\n"
         "Exit code 1: a line was bad, or something was not acknowledged; 130: interrupted, the count is true.\n\n"
@@ -63,7 +63,7 @@ def _help(name: str, kind: Kind) -> str:
     )
 
 
-def _command(kind: Kind) -> Callable[..., None]:
+def _command(kind: FeedKind) -> Callable[..., None]:
     def send(
         file: FileArgument,
         rate: RateOption = None,
@@ -94,7 +94,7 @@ def cdnow(
     Example: `streamapp feed cdnow --limit 1000`
     """
     path, total = source.fetch(), min(limit or source.LINES, source.LINES)
-    results: list[tuple[Kind, FeedResult]] = []
+    results: list[tuple[FeedKind, FeedResult]] = []
     try:
         for name, records in (("transfers", source.transfers(path)), ("payments", source.payments(path))):
             lines = numbered(itertools.islice(records, limit))
@@ -128,8 +128,8 @@ def _opened(file: Path) -> Iterator[int]:
 
 
 def _fed(
-    kind: Kind,
-    lines: Iterable[Line | None],
+    kind: FeedKind,
+    lines: Iterable[InputLine | None],
     total: int | None,
     rate: float | None,
     on_error: OnError,
@@ -140,7 +140,7 @@ def _fed(
     with output.progress() as progress, _stopped_by_signals() as stop:
         bar = progress.add_task(f"feeding {kind.topic}", total=total, rate="")
 
-        def tell(count: Count) -> None:
+        def tell(count: FeedCount) -> None:
             rate = f"{count.acknowledged:,} acknowledged, {count.rate:,.0f}/s"
             progress.update(bar, completed=count.acknowledged, rate=rate)
 
@@ -223,7 +223,7 @@ def _explain(result: FeedResult) -> None:
             pass
 
 
-def _as_json(kind: Kind, result: FeedResult) -> dict[str, Any]:
+def _as_json(kind: FeedKind, result: FeedResult) -> dict[str, Any]:
     count = result.count
     return {
         "topic": kind.topic,
@@ -238,7 +238,7 @@ def _as_json(kind: Kind, result: FeedResult) -> dict[str, Any]:
     }
 
 
-def _print(results: Iterable[tuple[Kind, FeedResult]]) -> None:
+def _print(results: Iterable[tuple[FeedKind, FeedResult]]) -> None:
     shown = output.table("topic", "read ", "sent ", "acknowledged ", "skipped ", "seconds ", "rate/s ")
     for kind, result in results:
         count = result.count

@@ -11,7 +11,7 @@ from rich.table import Table
 from streamapp.cli import output
 from streamapp.ops import topics as ops
 from streamapp.settings import load
-from streamapp.topics import Difference, Remedy
+from streamapp.topics import Difference, TopicRemedy
 
 _TABLE_WIDTH = 160
 
@@ -83,7 +83,7 @@ def _print_differences(found: Iterable[Difference]) -> None:
     shown = output.table("topic", "setting", "wanted", "actual", "mended by")
     advice: dict[str, list[str]] = {}
     for each in found:
-        by = "you" if each.remedy is Remedy.PERSON else "topics apply"
+        by = "you" if each.remedy is TopicRemedy.PERSON else "topics apply"
         shown.add_row(each.topic, each.setting, each.wanted, each.actual, by)
         advice.setdefault(each.advice, []).append(each.topic)
     _print_table(shown)

@@ -27,7 +27,7 @@ from streamapp.client.leader_epochs import LeaderEpochs
 from streamapp.client.overheard import Overheard, settled_positions
 from streamapp.client.raw_batch import read_batch
 from streamapp.client.refusals import explained
-from streamapp.engine.environment import Listener
+from streamapp.engine.environment import AssignmentListener
 from streamapp.engine.record import Record
 from streamapp.eos.positions import PositionLost
 from streamapp.eos.protocol import Membership
@@ -105,7 +105,7 @@ class KafkaMember:
         coordinator = self._consumer._coordinator
         return Membership(coordinator.group_id, coordinator.generation, coordinator.member_id, self._instance)
 
-    async def subscribe(self, topics: Collection[str], listener: Listener) -> None:
+    async def subscribe(self, topics: Collection[str], listener: AssignmentListener) -> None:
         self._consumer.subscribe(list(topics), listener=RebalanceListener(self, listener))
         if not self._started:
             self._started = True
@@ -286,7 +286,7 @@ class Subscriptions(SubscriptionState):
 class RebalanceListener(aiokafka.ConsumerRebalanceListener):
     """What aiokafka tells of a rebalance, for the group's consumer of the engine."""
 
-    def __init__(self, member: KafkaMember, listener: Listener) -> None:
+    def __init__(self, member: KafkaMember, listener: AssignmentListener) -> None:
         self._member = member
         self._listener = listener
 

@@ -18,7 +18,7 @@ from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.delivery.after_commit import TABLE as INTENTS
 from streamapp.delivery.inbox import TABLE as INBOX
 from streamapp.driver import crontab, faust_json
-from streamapp.driver.discovery import import_discovered, nothing_to_run, searched_first, searched_for
+from streamapp.driver.discovery import import_discovered, nothing_to_run, searched_first, searched_for, service_root
 from streamapp.driver.placements import Placements
 from streamapp.driver.session import Session
 from streamapp.driver.streams.test_outputs import Outputs
@@ -228,10 +228,11 @@ class EngineApp(faust.App):
 
     def discover(self, *extra_modules: str, **options: Any) -> None:
         """Faust's; the modules are those of this app, and one that is missing or raises is a `ConfigurationError`."""
-        directory = searched_for(is_the_service=self.is_the_service, origin=self.conf.origin)
+        root = service_root(self.settings.service)
+        directory = searched_for(is_the_service=self.is_the_service, origin=self.conf.origin, root=root)
         with contextlib.nullcontext() if directory is None else searched_first(directory):
             for name in (*self._discovery_modules(), *extra_modules):
-                import_discovered(name, is_the_service=self.is_the_service)
+                import_discovered(name, is_the_service=self.is_the_service, root=root)
             super().discover(*extra_modules, **options)
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:

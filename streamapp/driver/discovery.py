@@ -1,7 +1,8 @@
 """Where the modules of an app are found: an own project's in the working directory, the service's beside `streamapp`.
 
-Faust's convention is a package `agents` in the project, and the service has one of that name, too, which is installed
-with `streamapp`. Each app gets its own, or is refused.
+Faust's convention is a package `agents` in the project, and the service has one of that name, too. The service lies
+beside `streamapp` in its repository, or where STREAMAPP_SERVICE says, as in its container. It is not installed with
+`streamapp`. Each app gets its own packages, or is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from streamapp.errors import ConfigurationError, StreamAppError
 
 #: The service's packages of agents and tables.
 OF_THE_SERVICE = ("agents", "tables")
-_SERVICE_ROOT = Path(__file__).resolve().parents[2]
+_BESIDE = Path(__file__).resolve().parents[2]
+
+
+def service_root(configured: Path | None) -> Path:
+    """The directory that holds the service's packages: STREAMAPP_SERVICE, or the one that `streamapp` is in."""
+    return _BESIDE if configured is None else configured.resolve()
 
 
 def put_first(directory: Path) -> None:
@@ -99,25 +105,34 @@ def _raised(target: str, exc: Exception) -> str:
     )
 
 
-def import_discovered(name: str, *, is_the_service: bool) -> None:
-    """Import a module that an app discovers. `ConfigurationError` where it cannot be, or is another app's."""
+def import_discovered(name: str, *, is_the_service: bool, root: Path) -> None:
+    """Import a module that an app discovers. `ConfigurationError` where it cannot be, or is another app's.
+
+    `root`: the directory of the service.
+    """
+    if is_the_service and name in OF_THE_SERVICE and not (root / name).is_dir():
+        raise ConfigurationError(
+            f"No service is registered: there is no {name}/ in {root}. Nothing was started. Name an app of your own "
+            "with --app MODULE, or run the service from its repository or its container (STREAMAPP_SERVICE names the "
+            "directory of its agents and tables)."
+        )
     module = imported(name, "Start the worker in the folder it is in, or name others in App(autodiscover=[...]).")
-    if name.partition(".")[0] in OF_THE_SERVICE and is_the_service != _is_of_the_service(module):
+    if name.partition(".")[0] in OF_THE_SERVICE and is_the_service != _is_of_the_service(module, root):
         raise ConfigurationError(_another_apps(name, module, is_the_service=is_the_service))
 
 
-def searched_for(*, is_the_service: bool, origin: Any) -> Path | None:
+def searched_for(*, is_the_service: bool, origin: Any, root: Path) -> Path | None:
     """The directory to look in first for what an app discovers; None: where Python looks anyway.
 
     `origin`: the target of a command such as `--app shop`, which is looked for in the working directory.
     """
-    return _SERVICE_ROOT if is_the_service else (Path.cwd() if origin else None)
+    return root if is_the_service else (Path.cwd() if origin else None)
 
 
-def _is_of_the_service(module: ModuleType) -> bool:
+def _is_of_the_service(module: ModuleType, root: Path) -> bool:
     file = getattr(module, "__file__", None)
     top = module.__name__.partition(".")[0]
-    return file is not None and Path(file).resolve().is_relative_to(_SERVICE_ROOT / top)
+    return file is not None and Path(file).resolve().is_relative_to(root / top)
 
 
 def _another_apps(name: str, module: ModuleType, *, is_the_service: bool) -> str:

@@ -59,7 +59,7 @@ def forget_broker(
         while True:
             try:
                 return wire.unregister(HOST, place.controller_port, place.node)
-            except wire.NotReady as exc:
+            except wire.NodeNotReady as exc:
                 problem = str(exc)
             if (code := child.poll()) is not None:
                 words = last_words()

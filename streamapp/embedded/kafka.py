@@ -319,7 +319,7 @@ class Kafka:
             try:
                 if self._is_ready():
                     return
-            except wire.NotReady as exc:
+            except wire.NodeNotReady as exc:
                 problem = str(exc)
             time.sleep(0.05)
         words = self.nodes[0].last_words()

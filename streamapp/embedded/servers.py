@@ -280,7 +280,7 @@ def _status_of(server: Server) -> ServerStatus:
 def _answers(server: Server) -> bool:
     if server.number == 0:
         return postgres.accepts_connections(server.port)
-    with contextlib.suppress(wire.NotReady):
+    with contextlib.suppress(wire.NodeNotReady):
         return server.number in wire.describe_cluster(HOST, server.port).brokers
     return False
 

@@ -19,26 +19,26 @@ _LARGEST_ANSWER = 1 << 20
 _NOT_REGISTERED = 102
 
 
-class NotReady(Exception):
+class NodeNotReady(Exception):
     """The broker does not answer yet, or not what is needed."""
 
 
-class Cluster(NamedTuple):
+class NodeMetadata(NamedTuple):
     """What one broker says of its cluster: the brokers by node id are those that are alive and unfenced."""
 
     cluster_id: str
     brokers: dict[int, tuple[str, int]]
 
 
-def describe_cluster(host: str, port: int, timeout_s: float = 2.0) -> Cluster:
-    """Ask this broker who is in its cluster. Raises `NotReady`."""
+def describe_cluster(host: str, port: int, timeout_s: float = 2.0) -> NodeMetadata:
+    """Ask this broker who is in its cluster. Raises `NodeNotReady`."""
     return decode_cluster(_ask(host, port, _DESCRIBE_CLUSTER, 0, b"\x00\x00", timeout_s))
 
 
 def serves_coordinators(host: str, port: int, timeout_s: float = 5.0) -> bool:
     """Whether the cluster can name the coordinators of a group and of a transactional id."""
     for kind in (_GROUP, _TRANSACTION):
-        answer = _Reader(_ask(host, port, _FIND_COORDINATOR, 3, _string("ready") + bytes((kind, 0)), timeout_s))
+        answer = _AnswerReader(_ask(host, port, _FIND_COORDINATOR, 3, _string("ready") + bytes((kind, 0)), timeout_s))
         answer.skip(4)  # throttle time
         if answer.int16() != 0:
             return False
@@ -46,23 +46,23 @@ def serves_coordinators(host: str, port: int, timeout_s: float = 5.0) -> bool:
 
 
 def unregister(host: str, controller_port: int, node: int, timeout_s: float = 10.0) -> None:
-    """Have the controller forget the broker `node`; it may have done so before. Raises `NotReady`."""
+    """Have the controller forget the broker `node`; it may have done so before. Raises `NodeNotReady`."""
     body = struct.pack(">i", node) + b"\x00"
-    answer = _Reader(_ask(host, controller_port, _UNREGISTER_BROKER, 0, body, timeout_s))
+    answer = _AnswerReader(_ask(host, controller_port, _UNREGISTER_BROKER, 0, body, timeout_s))
     answer.skip(4)  # throttle time
     error = answer.int16()
     if error not in (0, _NOT_REGISTERED):
-        raise NotReady(answer.string() or f"Kafka's error {error}")
+        raise NodeNotReady(answer.string() or f"Kafka's error {error}")
 
 
-def decode_cluster(body: bytes) -> Cluster:
-    """The answer to `DescribeCluster` v0, behind its header. Raises `NotReady` for an error code."""
-    answer = _Reader(body)
+def decode_cluster(body: bytes) -> NodeMetadata:
+    """The answer to `DescribeCluster` v0, behind its header. Raises `NodeNotReady` for an error code."""
+    answer = _AnswerReader(body)
     answer.skip(4)  # throttle time
     error = answer.int16()
     message = answer.string()
     if error:
-        raise NotReady(message or f"Kafka's error {error}")
+        raise NodeNotReady(message or f"Kafka's error {error}")
     cluster_id = answer.string() or ""
     answer.skip(4)  # controller
     brokers = {}
@@ -71,7 +71,7 @@ def decode_cluster(body: bytes) -> Cluster:
         brokers[node] = (answer.string() or "", answer.int32())
         answer.string()  # rack
         answer.skip_tags()
-    return Cluster(cluster_id, brokers)
+    return NodeMetadata(cluster_id, brokers)
 
 
 def _ask(host: str, port: int, api_key: int, version: int, body: bytes, timeout_s: float) -> bytes:
@@ -85,13 +85,13 @@ def _ask(host: str, port: int, api_key: int, version: int, body: bytes, timeout_
             connection.sendall(struct.pack(">i", len(request)) + request)
             (size,) = struct.unpack(">i", _receive(connection, 4))
             if not 5 <= size <= _LARGEST_ANSWER:
-                raise NotReady("what answers there is not Kafka")
+                raise NodeNotReady("what answers there is not Kafka")
             answer = _receive(connection, size)
     except OSError as exc:
-        raise NotReady(str(exc)) from exc
+        raise NodeNotReady(str(exc)) from exc
     if struct.unpack(">i", answer[:4])[0] != correlation:
-        raise NotReady("what answers there is not Kafka")
-    reader = _Reader(answer)
+        raise NodeNotReady("what answers there is not Kafka")
+    reader = _AnswerReader(answer)
     reader.skip(4)
     reader.skip_tags()
     return reader.rest()
@@ -102,7 +102,7 @@ def _receive(connection: socket.socket, size: int) -> bytes:
     while len(received) < size:
         chunk = connection.recv(size - len(received))
         if not chunk:
-            raise NotReady("the connection was closed")
+            raise NodeNotReady("the connection was closed")
         received += chunk
     return bytes(received)
 
@@ -114,8 +114,8 @@ def _string(text: str) -> bytes:
     return bytes((len(encoded) + 1,)) + encoded
 
 
-class _Reader:
-    """Kafka's types, read one after the other. Raises `NotReady` where the answer is too short."""
+class _AnswerReader:
+    """Kafka's types, read one after the other. Raises `NodeNotReady` where the answer is too short."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -124,7 +124,7 @@ class _Reader:
     def _take(self, size: int) -> bytes:
         piece = self._content[self._at : self._at + size]
         if len(piece) != size:
-            raise NotReady("the answer is cut short")
+            raise NodeNotReady("the answer is cut short")
         self._at += size
         return piece
 

@@ -21,7 +21,7 @@ from streamapp.types import Partition
 WantedTopics = Callable[[int, Mapping[str, int]], Mapping[str, TopicSpec]]
 
 
-class Listener(Protocol):
+class AssignmentListener(Protocol):
     """Told when partitions come and go. `CancelledError` from it ends the membership."""
 
     async def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
@@ -38,7 +38,7 @@ class Member(Protocol):
     def membership(self) -> Membership:
         """The seat as it is now. Snapshot it at assignment; never commit with this."""
 
-    async def subscribe(self, topics: Collection[str], listener: Listener) -> None:
+    async def subscribe(self, topics: Collection[str], listener: AssignmentListener) -> None:
         """Join the group for these topics; later calls change the topics. `Unavailable` when no broker answers."""
 
     def assignment(self) -> Collection[Any]:

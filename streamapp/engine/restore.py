@@ -33,7 +33,7 @@ class Restoring:
         self.remaining = 0
 
 
-class ChangelogReader:
+class StoreRestorer:
     """Reads changelog partitions, committed records only, straight into the stores."""
 
     def __init__(
@@ -150,7 +150,7 @@ async def _read(
     patience = Backoff(clock, "connecting to restore", limit_s=PATIENCE_S, on_limit=Unavailable)
     fetches = await available(patience, lambda: environment.changelogs(starts))
     try:
-        await restore(cluster, ChangelogReader(fetches, stores, newest_s), due, clock=clock, on_progress=on_progress)
+        await restore(cluster, StoreRestorer(fetches, stores, newest_s), due, clock=clock, on_progress=on_progress)
     finally:
         await fetches.close()
     logger.info(

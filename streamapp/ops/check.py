@@ -18,7 +18,7 @@ from streamapp.driver.app_check import consumed_by, topic_problems
 from streamapp.eos.cluster import NoAnswer
 from streamapp.errors import StreamAppError
 from streamapp.ops import topics
-from streamapp.ops.connection import REACH_TIMEOUT_S, Listener, admin_client, reach
+from streamapp.ops.connection import REACH_TIMEOUT_S, ErrorListener, admin_client, reach
 from streamapp.settings import PREFIX, Settings
 from streamapp.state import DirectoryInUse, StateDirectory
 
@@ -42,7 +42,7 @@ async def check(settings: Settings, timeout_s: float = REACH_TIMEOUT_S, *, app: 
 
     `app`: also what a worker of it would refuse at its start, and every topic that it consumes or writes to.
     """
-    listener = Listener()
+    listener = ErrorListener()
     client = admin_client(settings, listener)
     # A worker's own way to connect first: it knows why one that answers cannot be used.
     protocol = CheckFinding("transaction protocol 2", tuple(await _protocol(settings)))

@@ -23,7 +23,7 @@ REACH_TIMEOUT_S = 8.0
 _ATTEMPT_S = 2.0
 
 
-class Listener:
+class ErrorListener:
     """Keeps the last thing that went wrong on the wire, which librdkafka tells only to a callback."""
 
     def __init__(self) -> None:
@@ -62,18 +62,18 @@ def connection_settings(settings: Settings) -> dict[str, str]:
     return {name: str(value) for name, value in named.items() if value is not None}
 
 
-def client_arguments(settings: Settings, listener: Listener) -> dict[str, Any]:
+def client_arguments(settings: Settings, listener: ErrorListener) -> dict[str, Any]:
     """The configuration of any confluent-kafka client: addresses, security, no chatter on standard error."""
     return {**connection_settings(settings), "client.id": settings.id, "log_level": 0, "error_cb": listener}
 
 
-def admin_client(settings: Settings, listener: Listener) -> AdminClient:
+def admin_client(settings: Settings, listener: ErrorListener) -> AdminClient:
     """An admin client. It connects when it is first asked something."""
     return AdminClient(client_arguments(settings, listener))
 
 
 def reach(
-    client: Describable, settings: Settings, listener: Listener, timeout_s: float = REACH_TIMEOUT_S
+    client: Describable, settings: Settings, listener: ErrorListener, timeout_s: float = REACH_TIMEOUT_S
 ) -> ClusterMetadata:
     """The cluster's brokers and topics; `Unavailable` if no broker answers within `timeout_s`. Creates no topic."""
     deadline = SYSTEM_CLOCK.monotonic() + timeout_s
@@ -88,7 +88,7 @@ def reach(
     raise unavailable(settings, listener, f"within {timeout_s:g} s")
 
 
-def unavailable(settings: Settings, listener: Listener, when: str) -> Unavailable:
+def unavailable(settings: Settings, listener: ErrorListener, when: str) -> Unavailable:
     """No broker answered: the address, the reason if one is known, and what to do."""
     why = f" ({listener.last})" if listener.last else ""
     return Unavailable(

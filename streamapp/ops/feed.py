@@ -19,8 +19,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from streamapp.clock import SYSTEM_CLOCK, Clock
 from streamapp.errors import ConfigurationError, RecordError
-from streamapp.ops.connection import REACH_TIMEOUT_S, Listener, client_arguments, reach
-from streamapp.ops.lines import Line
+from streamapp.ops.connection import REACH_TIMEOUT_S, ErrorListener, client_arguments, reach
+from streamapp.ops.lines import InputLine
 from streamapp.records import AdClick, Payment, Transfer
 from streamapp.settings import Settings
 from streamapp.topics import MAX_BATCH_BYTES, MAX_RECORD_BYTES
@@ -39,17 +39,17 @@ _PROGRESS_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FeedKind:
     """What `feed` can send: the topic, and the field of the record whose text is the key."""
 
     topic: str
     key_field: str
 
 
-KINDS: Mapping[str, Kind] = {
-    "transfers": Kind("transfer", Transfer.KEY),
-    "payments": Kind("payment", Payment.KEY),
-    "clicks": Kind("ad-click", AdClick.KEY),
+KINDS: Mapping[str, FeedKind] = {
+    "transfers": FeedKind("transfer", Transfer.KEY),
+    "payments": FeedKind("payment", Payment.KEY),
+    "clicks": FeedKind("ad-click", AdClick.KEY),
 }
 
 
@@ -66,7 +66,7 @@ class Outcome(Enum):
 
 
 @dataclass(slots=True)
-class Count:
+class FeedCount:
     """What has been done so far. `skipped` lines were bad; `acknowledged` is never above `sent`."""
 
     sent: int = 0
@@ -90,7 +90,7 @@ class FeedResult:
     """The final count. What was sent and not acknowledged may or may not be in the topic."""
 
     outcome: Outcome
-    count: Count
+    count: FeedCount
     #: The number of the last line that was sent or skipped.
     last_line: int
     #: Why it stopped or failed, else empty.
@@ -121,7 +121,7 @@ class Key:
             raise RecordError(str(exc)) from None
 
 
-class Pace:
+class FeedRate:
     """Spreads records evenly over time. After a pause it does not make up for more than a tenth of a second."""
 
     _CATCH_UP_S = 0.1
@@ -138,20 +138,20 @@ class Pace:
         return max(0.0, wait_s)
 
 
-def numbered(contents: Iterable[bytes]) -> Iterator[Line]:
+def numbered(contents: Iterable[bytes]) -> Iterator[InputLine]:
     """Records made by a program, as lines."""
-    return (Line(number, content) for number, content in enumerate(contents, 1))
+    return (InputLine(number, content) for number, content in enumerate(contents, 1))
 
 
 def feed(
     settings: Settings,
-    kind: Kind,
-    lines: Iterable[Line | None],
+    kind: FeedKind,
+    lines: Iterable[InputLine | None],
     *,
     rate: float | None = None,
     on_error: Literal["stop", "skip"] = "stop",
     on_bad_line: Callable[[int, str], None] = lambda number, reason: None,
-    on_progress: Callable[[Count], None] = lambda count: None,
+    on_progress: Callable[[FeedCount], None] = lambda count: None,
     stop: threading.Event | None = None,
     reach_timeout_s: float = REACH_TIMEOUT_S,
     delivery_timeout_s: float = DELIVERY_TIMEOUT_S,
@@ -164,7 +164,7 @@ def feed(
     """
     if rate is not None and not 0 < rate < math.inf:
         raise ConfigurationError(f"A rate of {rate:g} records a second cannot be kept. Nothing was sent.")
-    listener = Listener()
+    listener = ErrorListener()
     producer = Producer(_arguments(settings, listener, delivery_timeout_s))
     try:
         metadata = reach(producer, settings, listener, reach_timeout_s)
@@ -181,7 +181,7 @@ def feed(
         producer.flush(_POLL_S)
 
 
-def _arguments(settings: Settings, listener: Listener, delivery_timeout_s: float) -> dict[str, Any]:
+def _arguments(settings: Settings, listener: ErrorListener, delivery_timeout_s: float) -> dict[str, Any]:
     return {
         **client_arguments(settings, listener),
         "enable.idempotence": True,
@@ -202,10 +202,10 @@ class _Feeding:
     def __init__(
         self,
         producer: Producer,
-        listener: Listener,
-        kind: Kind,
+        listener: ErrorListener,
+        kind: FeedKind,
         rate: float | None,
-        on_progress: Callable[[Count], None],
+        on_progress: Callable[[FeedCount], None],
         stop: threading.Event,
         clock: Clock,
     ) -> None:
@@ -213,8 +213,8 @@ class _Feeding:
         self._on_progress, self._stop, self._clock = on_progress, stop, clock
         self._key = Key(kind.key_field)
         self._started = self._told = clock.monotonic()
-        self._pace = Pace(rate, self._started)
-        self._count = Count()
+        self._pace = FeedRate(rate, self._started)
+        self._count = FeedCount()
         self._last_line = 0
         #: Why no more can be sent.
         self._failure = ""
@@ -222,7 +222,7 @@ class _Feeding:
 
     def run(
         self,
-        lines: Iterable[Line | None],
+        lines: Iterable[InputLine | None],
         on_error: Literal["stop", "skip"],
         on_bad_line: Callable[[int, str], None],
         delivery_timeout_s: float,
@@ -240,7 +240,7 @@ class _Feeding:
 
     def _send_all(
         self,
-        lines: Iterable[Line | None],
+        lines: Iterable[InputLine | None],
         on_error: Literal["stop", "skip"],
         on_bad_line: Callable[[int, str], None],
     ) -> tuple[Outcome, str]:
@@ -260,7 +260,7 @@ class _Feeding:
                 return Outcome.COMPLETE, ""
         return Outcome.INTERRUPTED, ""
 
-    def _readable(self, lines: Iterable[Line | None]) -> Iterator[Line]:
+    def _readable(self, lines: Iterable[InputLine | None]) -> Iterator[InputLine]:
         try:
             for line in lines:
                 if not self._going_on(0.0):
@@ -271,7 +271,7 @@ class _Feeding:
             self._failure = f"the input could not be read after line {self._last_line}: {exc.strerror}"
         self._exhausted = True
 
-    def _send(self, line: Line) -> bool:
+    def _send(self, line: InputLine) -> bool:
         """Hand a line to the producer, waiting for its turn and for room. False: stopped or failed meanwhile."""
         key = self._key.of(line.content)
         if not self._going_on(self._pace.wait_s(self._clock.monotonic())):

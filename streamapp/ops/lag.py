@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streamapp.ops.connection import REACH_TIMEOUT_S, Listener, client_arguments, unavailable
+from streamapp.ops.connection import REACH_TIMEOUT_S, ErrorListener, client_arguments, unavailable
 from streamapp.settings import Settings
 
 _REQUEST_TIMEOUT_S = 5.0
@@ -26,7 +26,7 @@ class GroupLag:
     def __init__(self, settings: Settings, topics: Iterable[str]) -> None:
         self._settings = settings
         self._topics = list(topics)
-        self._listener = Listener()
+        self._listener = ErrorListener()
         self._client = Consumer(
             {
                 **client_arguments(settings, self._listener),

@@ -11,14 +11,14 @@ _CHUNK_BYTES = 1 << 18
 _IDLE_S = 0.1
 
 
-class Line(NamedTuple):
+class InputLine(NamedTuple):
     """A line without its end (LF or CRLF). `content` is None if the line is longer than allowed."""
 
     number: int
     content: bytes | None
 
 
-def read_lines(descriptor: int, limit_bytes: int) -> Iterator[Line | None]:
+def read_lines(descriptor: int, limit_bytes: int) -> Iterator[InputLine | None]:
     """The lines of an open file, counted from 1; None whenever a pipe had nothing to give for a tenth of a second.
 
     A line longer than `limit_bytes` is passed over without being kept. Blank lines count but are not given.
@@ -36,14 +36,14 @@ def read_lines(descriptor: int, limit_bytes: int) -> Iterator[Line | None]:
         for piece in ended:
             line = None if skipping else _ended(rest + piece, limit_bytes)
             if line is None or line.strip():
-                yield Line(number, line)
+                yield InputLine(number, line)
             number, rest, skipping = number + 1, b"", False
         rest += rest_of_chunk
         # The CR of a CRLF may still be at the end, hence one byte more.
         if skipping or len(rest) > limit_bytes + 1:
             rest, skipping = b"", True
     if skipping or rest.strip():
-        yield Line(number, None if skipping else _ended(rest, limit_bytes))
+        yield InputLine(number, None if skipping else _ended(rest, limit_bytes))
 
 
 def _ended(line: bytes, limit_bytes: int) -> bytes | None:

@@ -23,9 +23,9 @@ from confluent_kafka.admin import (
 
 from streamapp.clock import SYSTEM_CLOCK
 from streamapp.errors import StreamAppError, Unavailable
-from streamapp.ops.connection import REACH_TIMEOUT_S, Listener, admin_client, reach, unavailable
+from streamapp.ops.connection import REACH_TIMEOUT_S, ErrorListener, admin_client, reach, unavailable
 from streamapp.settings import Settings
-from streamapp.topics import ActualTopic, Difference, Remedy, TopicSpec, differences, specs
+from streamapp.topics import ActualTopic, Difference, TopicRemedy, TopicSpec, differences, specs
 
 #: How long one request to the cluster may take, and how long new topics may take to get their leaders.
 REQUEST_TIMEOUT_S = 10.0
@@ -54,18 +54,18 @@ class Applied:
 
 def diff(settings: Settings, timeout_s: float = REACH_TIMEOUT_S) -> tuple[Difference, ...]:
     """Everything in which the cluster's topics differ from the contract. Changes nothing."""
-    listener = Listener()
+    listener = ErrorListener()
     client = admin_client(settings, listener)
     return _compared(client, settings, listener, timeout_s)[2]
 
 
 def apply(settings: Settings, timeout_s: float = REACH_TIMEOUT_S) -> Applied:
     """Create what is missing, alter what differs, wait until all of it is there. Doing it twice changes nothing."""
-    listener = Listener()
+    listener = ErrorListener()
     client = admin_client(settings, listener)
     wanted, _, found = _compared(client, settings, listener, timeout_s)
-    missing = {difference.topic for difference in found if difference.remedy is Remedy.CREATE}
-    altered = tuple(difference for difference in found if difference.remedy is Remedy.ALTER)
+    missing = {difference.topic for difference in found if difference.remedy is TopicRemedy.CREATE}
+    altered = tuple(difference for difference in found if difference.remedy is TopicRemedy.ALTER)
     try:
         created = _create(client, [spec for spec in wanted if spec.name in missing])
         _alter(client, altered)
@@ -75,7 +75,7 @@ def apply(settings: Settings, timeout_s: float = REACH_TIMEOUT_S) -> Applied:
 
 
 def _compared(
-    client: AdminClient, settings: Settings, listener: Listener, timeout_s: float
+    client: AdminClient, settings: Settings, listener: ErrorListener, timeout_s: float
 ) -> tuple[tuple[TopicSpec, ...], Layout, tuple[Difference, ...]]:
     metadata = reach(client, settings, listener, timeout_s)
     wanted = specs(settings, len(metadata.brokers))
@@ -154,12 +154,12 @@ def _answers(futures: Mapping[str, Future[Any]], doing: str, ignore: int | None 
     return answers
 
 
-def _settled(client: AdminClient, settings: Settings, listener: Listener) -> tuple[Difference, ...]:
+def _settled(client: AdminClient, settings: Settings, listener: ErrorListener) -> tuple[Difference, ...]:
     """What is left once everything applied is visible and led: brokers learn of a change one after the other."""
     deadline = SYSTEM_CLOCK.monotonic() + SETTLE_TIMEOUT_S
     while True:
         _, layout, found = _compared(client, settings, listener, REACH_TIMEOUT_S)
-        if not layout.leaderless and all(difference.remedy is Remedy.PERSON for difference in found):
+        if not layout.leaderless and all(difference.remedy is TopicRemedy.PERSON for difference in found):
             return found
         if SYSTEM_CLOCK.monotonic() > deadline:
             break

@@ -17,7 +17,7 @@ from streamapp.state.partition import TablePartition
 from streamapp.state.segments import FOREVER
 
 
-class Rows:
+class SortedRows:
     """A dictionary with its keys in order, sorted again only after a key came or went."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class MemoryStorage:
 
     def __init__(self, name: str, *, segmented: bool) -> None:
         self._name = name
-        self._rows: dict[int, Rows] = {} if segmented else {FOREVER: Rows()}
+        self._rows: dict[int, SortedRows] = {} if segmented else {FOREVER: SortedRows()}
         self.closed = False
         self.segments: list[int] = list(self._rows)
         self.checkpoint: int | None = None
@@ -92,7 +92,7 @@ class MemoryStorage:
 
     def add_segment(self, end_s: int) -> None:
         self._check_open()
-        self._rows[end_s] = Rows()
+        self._rows[end_s] = SortedRows()
         self.segments.insert(0, end_s)
 
     def drop_segment(self, end_s: int) -> None:

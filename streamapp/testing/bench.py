@@ -30,7 +30,7 @@ from streamapp.testing.clock import EPOCH_S
 from streamapp.testing.crash_points import Crashed, CrashPoints
 from streamapp.testing.extra_member import Visits
 from streamapp.testing.loop import VirtualLoop
-from streamapp.testing.readings import DeadLetter, Record
+from streamapp.testing.readings import CommittedRecord, DeadLetter
 from streamapp.testing.worker import Worker
 from streamapp.types import Partition
 
@@ -226,7 +226,7 @@ class Bench:
         await self._worker.started()
         await self._worker.until(lambda: self._visits.over and self._worker.is_settled())
 
-    def records(self, topic: str) -> list[Record]:
+    def records(self, topic: str) -> list[CommittedRecord]:
         """Committed records of a topic, once everything is settled."""
         self.settle()
         return readings.records(self.broker, topic)
@@ -314,7 +314,7 @@ class AgentBench:
         #: The topic it reads; of several the first.
         self.topic: str = agent.channel.topics[0]
 
-    def put(self, *values: Any, **how: Any) -> list[Record]:
+    def put(self, *values: Any, **how: Any) -> list[CommittedRecord]:
         """Feed its topic (`Bench.feed`), and return what was sent because of that, dead letters included."""
         bench = self._bench
         own = {table.changelog_topic_name for table in bench.app.tables.values()}

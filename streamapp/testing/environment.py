@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from streamapp.client.leader_epochs import LeaderEpochs
 from streamapp.clock import Clock
-from streamapp.engine.environment import Listener, WantedTopics
+from streamapp.engine.environment import AssignmentListener, WantedTopics
 from streamapp.engine.record import CREATE_TIME, LOG_APPEND_TIME, Record
 from streamapp.engine.worker_state import State
 from streamapp.eos.cluster import NoAnswer
@@ -83,7 +83,7 @@ class MemoryMember:
         self._cluster = cluster
         self._settings = settings
         self._clock = clock
-        self._listener: Listener | None = None
+        self._listener: AssignmentListener | None = None
         self._seat: asyncio.Task[None] | None = None
         self._assigned: frozenset[Partition] = frozenset()
         self._positions: dict[Partition, int] = {}
@@ -91,7 +91,7 @@ class MemoryMember:
         self._answers: dict[Partition, int] = {}
         self._epochs = LeaderEpochs(settings.id)
 
-    async def subscribe(self, topics: Collection[str], listener: Listener) -> None:
+    async def subscribe(self, topics: Collection[str], listener: AssignmentListener) -> None:
         if self._seat is not None:
             await listener.on_partitions_revoked(self._assigned)
             await self._leave()

@@ -13,10 +13,10 @@ from enum import Enum, auto
 from streamapp.eos.protocol import Code, Membership
 from streamapp.testing.members import (
     Assignment,
-    GroupMember,
     Join,
     JoinAnswer,
     JoinReply,
+    MemoryGroupMember,
     Schedule,
     SyncAnswer,
     SyncReply,
@@ -45,7 +45,7 @@ class Group:
         self.phase = Phase.EMPTY
         self.generation = 0
         self.leader = ""
-        self.members: dict[str, GroupMember] = {}
+        self.members: dict[str, MemoryGroupMember] = {}
         self.instances: dict[str, str] = {}
         self._now_s = now_s
         self._schedule = schedule
@@ -129,7 +129,7 @@ class Group:
         return Code.NONE if membership.generation == self.generation else Code.ILLEGAL_GENERATION
 
     def _seat(self, join: Join, reply: JoinReply) -> None:
-        member = GroupMember(self._name(join), join)
+        member = MemoryGroupMember(self._name(join), join)
         self.members[member.member_id] = member
         if join.instance_id is not None:
             self.instances[join.instance_id] = member.member_id
@@ -138,7 +138,7 @@ class Group:
         member.join_reply = reply
         self._prepare()
 
-    def _rejoin(self, member: GroupMember, join: Join, reply: JoinReply) -> None:
+    def _rejoin(self, member: MemoryGroupMember, join: Join, reply: JoinReply) -> None:
         changed, member.join = join.subscription != member.join.subscription, join
         self._alive(member)
         settled = self.phase is Phase.COMPLETING or (self.phase is Phase.STABLE and member.member_id != self.leader)
@@ -170,12 +170,12 @@ class Group:
         self._named += 1
         return f"{join.instance_id or 'member'}-{self._named}"
 
-    def _alive(self, member: GroupMember) -> None:
+    def _alive(self, member: MemoryGroupMember) -> None:
         member.deadline_s = self._now_s() + member.join.session_timeout_ms / 1000
         if member.expiry is None:
             self._watch(member)
 
-    def _watch(self, member: GroupMember) -> None:
+    def _watch(self, member: MemoryGroupMember) -> None:
         def look() -> None:
             member.expiry = None
             if self.members.get(member.member_id) is not member:
@@ -190,14 +190,14 @@ class Group:
 
         member.expiry = self._schedule(max(member.deadline_s - self._now_s(), 0.001), look)
 
-    def _remove(self, member: GroupMember) -> None:
+    def _remove(self, member: MemoryGroupMember) -> None:
         self._unseat(member)
         if self.phase is Phase.PREPARING:
             self._complete_if_gathered()
         elif self.phase is not Phase.EMPTY:
             self._prepare()
 
-    def _unseat(self, member: GroupMember) -> None:
+    def _unseat(self, member: MemoryGroupMember) -> None:
         del self.members[member.member_id]
         if self.instances.get(member.join.instance_id or "") == member.member_id:
             del self.instances[str(member.join.instance_id)]
@@ -259,7 +259,7 @@ class Group:
             if member.member_id in self.members:
                 self._remove(member)
 
-    def _joined(self, member: GroupMember) -> JoinAnswer:
+    def _joined(self, member: MemoryGroupMember) -> JoinAnswer:
         everybody: tuple[tuple[str, bytes], ...] = ()
         if member.member_id == self.leader:
             everybody = tuple((other.member_id, other.join.subscription) for other in self.members.values())

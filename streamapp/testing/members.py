@@ -82,7 +82,7 @@ JoinReply = Callable[[JoinAnswer], None]
 SyncReply = Callable[[SyncAnswer], None]
 
 
-class GroupMember:
+class MemoryGroupMember:
     """A seat in the group."""
 
     def __init__(self, member_id: str, join: Join) -> None:

@@ -13,7 +13,7 @@ from streamapp.testing.broker import MemoryBroker
 from streamapp.types import Headers, Partition
 
 
-class Record(NamedTuple):
+class CommittedRecord(NamedTuple):
     """A committed record. `value` is the JSON value, or the bytes where they are none; the key is text.
 
     None is a null value and the JSON text `null`; `is_tombstone` says which.
@@ -47,10 +47,10 @@ class DeadLetter(NamedTuple):
     is_tombstone: bool = False
 
 
-def records(broker: MemoryBroker, topic: str) -> list[Record]:
+def records(broker: MemoryBroker, topic: str) -> list[CommittedRecord]:
     """The committed records of a topic: by append time, and in their order within a partition."""
     found = [
-        Record(
+        CommittedRecord(
             _text(record.key),
             _json(record.value),
             {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers},

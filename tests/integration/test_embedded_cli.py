@@ -273,7 +273,7 @@ def test_three_nodes_keep_three_copies_and_survive_the_loss_of_one(tmp_path: Pat
         kafka.nodes[1].start()
         kafka.wait_until_ready()
         kafka.nodes[2].pause()
-        with pytest.raises(wire.NotReady):
+        with pytest.raises(wire.NodeNotReady):
             wire.describe_cluster("127.0.0.1", kafka.nodes[2].port, timeout_s=0.2)
         kafka.nodes[2].resume()
         kafka.wait_until_ready()

@@ -23,8 +23,8 @@ from streamapp.cli.main import run
 from streamapp.errors import ConfigurationError, Unavailable
 from streamapp.ops import cdnow
 from streamapp.ops import feed as feeding
-from streamapp.ops.feed import Count, FeedResult, Kind, Outcome, feed, numbered
-from streamapp.ops.lines import Line
+from streamapp.ops.feed import FeedCount, FeedKind, FeedResult, Outcome, feed, numbered
+from streamapp.ops.lines import InputLine
 from streamapp.settings import load
 from streamapp.topics import MAX_BATCH_BYTES, MAX_RECORD_BYTES
 
@@ -37,7 +37,7 @@ PARTITIONS = 4
 
 
 @pytest.fixture
-def kind(kafka: Any, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Kind]:
+def kind(kafka: Any, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FeedKind]:
     """A topic of the test's own, fed by `feed transfers`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STREAMAPP_BROKER", kafka.bootstrap)
@@ -46,7 +46,7 @@ def kind(kafka: Any, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_pat
     sizes = {"max.message.bytes": str(MAX_BATCH_BYTES), "message.timestamp.type": "LogAppendTime"}
     client.create_topics([NewTopic(name, PARTITIONS, 1, config=sizes)])[name].result(60)
     until(lambda: is_led(kafka.bootstrap, name))
-    kind = Kind(name, "from_account")
+    kind = FeedKind(name, "from_account")
     monkeypatch.setattr(feeding, "KINDS", {"transfers": kind})
     monkeypatch.setattr("streamapp.cli.feed.KINDS", {"transfers": kind})
     yield kind
@@ -107,7 +107,7 @@ MIXED = [
 ]
 
 
-def test_every_record_arrives_once_with_its_bytes_its_key_and_its_partition(kafka: Any, kind: Kind) -> None:
+def test_every_record_arrives_once_with_its_bytes_its_key_and_its_partition(kafka: Any, kind: FeedKind) -> None:
     sent = [record(number) for number in range(5000)]
     result = feed(load(), kind, numbered(sent))
     assert (result.outcome, result.clean) == (Outcome.COMPLETE, True)
@@ -124,7 +124,7 @@ def test_every_record_arrives_once_with_its_bytes_its_key_and_its_partition(kafk
         assert order == sorted(order)
 
 
-def test_the_largest_record_is_sent_and_an_empty_key_is_a_key(kafka: Any, kind: Kind) -> None:
+def test_the_largest_record_is_sent_and_an_empty_key_is_a_key(kafka: Any, kind: FeedKind) -> None:
     largest = b'{"from_account":"","pad":"' + b"x" * (MAX_RECORD_BYTES - 28) + b'"}'
     assert len(largest) == MAX_RECORD_BYTES
     assert feed(load(), kind, numbered([largest])).clean
@@ -132,7 +132,7 @@ def test_the_largest_record_is_sent_and_an_empty_key_is_a_key(kafka: Any, kind: 
     assert (found.key(), found.value()) == (b"", largest)
 
 
-def test_a_key_too_large_to_send_is_a_bad_line(kafka: Any, kind: Kind) -> None:
+def test_a_key_too_large_to_send_is_a_bad_line(kafka: Any, kind: FeedKind) -> None:
     reasons: list[str] = []
     line = b'{"from_account":"' + b"k" * (MAX_RECORD_BYTES // 2) + b'","pad":"' + b"x" * (MAX_RECORD_BYTES // 3) + b'"}'
     result = feed(load(), kind, numbered([line]), on_error="skip", on_bad_line=lambda _, reason: reasons.append(reason))
@@ -141,7 +141,7 @@ def test_a_key_too_large_to_send_is_a_bad_line(kafka: Any, kind: Kind) -> None:
 
 
 def test_bad_lines_are_skipped_reported_and_counted(
-    kafka: Any, kind: Kind, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kafka: Any, kind: FeedKind, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mixed.jsonl"
     path.write_bytes(b"\n".join(MIXED))
@@ -154,7 +154,7 @@ def test_bad_lines_are_skipped_reported_and_counted(
 
 
 def test_a_bad_line_stops_by_default_and_says_what_was_kept(
-    kafka: Any, kind: Kind, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kafka: Any, kind: FeedKind, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mixed.jsonl"
     path.write_bytes(b"\n".join(MIXED))
@@ -165,7 +165,9 @@ def test_a_bad_line_stops_by_default_and_says_what_was_kept(
     assert len(in_topic(kafka.bootstrap, kind.topic)) == 1
 
 
-def test_only_the_first_bad_lines_are_printed(kind: Kind, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_first_bad_lines_are_printed(
+    kind: FeedKind, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_bytes(b"bad\n" * 1234)
     result, said = fed(capsys, "transfers", str(path), "--on-error", "skip", code=1)
@@ -176,7 +178,7 @@ def test_only_the_first_bad_lines_are_printed(kind: Kind, tmp_path: Path, capsys
 
 @pytest.mark.parametrize(("name", "reason"), [("missing.jsonl", "No such file"), (".", "Is a directory")])
 def test_a_file_that_cannot_be_read_is_misuse(
-    kind: Kind, name: str, reason: str, capsys: pytest.CaptureFixture[str]
+    kind: FeedKind, name: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, said = fed(capsys, "transfers", name, code=2)
     assert reason in said
@@ -186,21 +188,21 @@ def test_a_missing_topic_is_told_and_not_created(
     kafka: Any, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("STREAMAPP_BROKER", kafka.bootstrap)
-    monkeypatch.setattr("streamapp.cli.feed.KINDS", {"transfers": Kind(f"{topic_prefix}-no", "from_account")})
+    monkeypatch.setattr("streamapp.cli.feed.KINDS", {"transfers": FeedKind(f"{topic_prefix}-no", "from_account")})
     _, said = fed(capsys, "transfers", "/dev/null", code=1)
     assert f"has no topic {topic_prefix}-no. Nothing was sent. Create it with `streamapp topics apply`" in said
     with pytest.raises(ConfigurationError):
-        feed(load(), Kind(f"{topic_prefix}-no", "from_account"), numbered([record(1)]))
+        feed(load(), FeedKind(f"{topic_prefix}-no", "from_account"), numbered([record(1)]))
 
 
 def test_a_wrong_address_is_told_in_bounded_time() -> None:
     begun = time.monotonic()
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1 did not answer within 1 s"):
-        feed(load(broker="127.0.0.1:1"), Kind("t", "k"), numbered([]), reach_timeout_s=1)
+        feed(load(broker="127.0.0.1:1"), FeedKind("t", "k"), numbered([]), reach_timeout_s=1)
     assert time.monotonic() - begun < 30
 
 
-def test_a_rate_is_kept_evenly(kafka: Any, kind: Kind) -> None:
+def test_a_rate_is_kept_evenly(kafka: Any, kind: FeedKind) -> None:
     moments: list[float] = []
 
     def lines() -> Iterator[bytes]:
@@ -215,7 +217,7 @@ def test_a_rate_is_kept_evenly(kafka: Any, kind: Kind) -> None:
     assert min(later - earlier for earlier, later in zip(moments, moments[20:], strict=False)) >= 0.1 - 0.02
 
 
-def test_stopping_leaves_a_true_count(kafka: Any, kind: Kind) -> None:
+def test_stopping_leaves_a_true_count(kafka: Any, kind: FeedKind) -> None:
     stop = threading.Event()
     told: list[int] = []
 
@@ -225,7 +227,7 @@ def test_stopping_leaves_a_true_count(kafka: Any, kind: Kind) -> None:
             number += 1
             yield record(number)
 
-    def on_progress(count: Count) -> None:
+    def on_progress(count: FeedCount) -> None:
         told.append(count.acknowledged)
         if count.acknowledged > 1000:
             stop.set()
@@ -244,7 +246,7 @@ main.main()
 
 
 @contextlib.contextmanager
-def started(kind: Kind, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def started(kind: FeedKind, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """`feed` as a process of its own, gone at the end whatever happens."""
     command = [sys.executable, "-c", COMMAND.format(topic=kind.topic), "feed", *arguments, "--json"]
     pipe = subprocess.PIPE
@@ -257,7 +259,7 @@ def started(kind: Kind, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_leaves_the_count_of_the_topic(
-    kafka: Any, kind: Kind, tmp_path: Path, number: signal.Signals
+    kafka: Any, kind: FeedKind, tmp_path: Path, number: signal.Signals
 ) -> None:
     path = tmp_path / "many.jsonl"
     path.write_bytes(b"\n".join(record(n) for n in range(10_000)))
@@ -281,7 +283,7 @@ def high_watermarks(bootstrap: str, topic: str) -> int:
         consumer.close()
 
 
-def test_lines_come_from_a_pipe_as_they_are_written(kafka: Any, kind: Kind) -> None:
+def test_lines_come_from_a_pipe_as_they_are_written(kafka: Any, kind: FeedKind) -> None:
     with started(kind, "transfers", "-") as process:
         assert process.stdin is not None
         process.stdin.write(record(1).decode() + "\n")
@@ -292,10 +294,10 @@ def test_lines_come_from_a_pipe_as_they_are_written(kafka: Any, kind: Kind) -> N
 
 
 def test_the_purchases_are_sent_in_their_order_as_transfers_and_as_payments(
-    kafka: Any, kind: Kind, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kafka: Any, kind: FeedKind, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One topic for both: what is in it then must be the first purchases of each kind, and nothing else.
-    kinds = {"transfers": kind, "payments": Kind(kind.topic, "merchant_id")}
+    kinds = {"transfers": kind, "payments": FeedKind(kind.topic, "merchant_id")}
     monkeypatch.setattr("streamapp.cli.feed.KINDS", kinds)
     result, _ = fed(capsys, "cdnow", "--limit", "2000", code=0)
     assert [(it["read"], it["acknowledged"]) for it in result["feeds"]] == [(2000, 2000)] * 2
@@ -308,20 +310,20 @@ def test_the_purchases_are_sent_in_their_order_as_transfers_and_as_payments(
 
 
 def test_the_transfers_are_told_when_the_payments_topic_is_missing(
-    kind: Kind, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kind: FeedKind, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = {"transfers": kind, "payments": Kind(f"{kind.topic}-no", "merchant_id")}
+    kinds = {"transfers": kind, "payments": FeedKind(f"{kind.topic}-no", "merchant_id")}
     monkeypatch.setattr("streamapp.cli.feed.KINDS", kinds)
     result, said = fed(capsys, "cdnow", "--limit", "20", code=1)
     assert [it["acknowledged"] for it in result["feeds"]] == [20]
     assert f"has no topic {kind.topic}-no" in said
 
 
-def test_a_broker_that_falls_silent_ends_it_with_what_was_acknowledged(kafka: Any, kind: Kind) -> None:
+def test_a_broker_that_falls_silent_ends_it_with_what_was_acknowledged(kafka: Any, kind: FeedKind) -> None:
     with Proxy(kafka.bootstrap) as proxy:
         told: list[int] = []
 
-        def lines() -> Iterator[Line | None]:
+        def lines() -> Iterator[InputLine | None]:
             yield from numbered(map(record, range(1000)))
             while not told or told[-1] < 1000:
                 time.sleep(0.01)

@@ -17,7 +17,7 @@ from streamapp.cli.main import run
 from streamapp.errors import ConfigurationError, StreamAppError, Unavailable
 from streamapp.ops.topics import apply, diff
 from streamapp.settings import Settings, load
-from streamapp.topics import Declared, Remedy
+from streamapp.topics import Declared, TopicRemedy
 
 pytestmark = pytest.mark.kafka
 
@@ -78,7 +78,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_apply_creates_what_is_declared_and_is_idempotent(settings: Settings, topic_prefix: str) -> None:
     wanted = topics.specs(settings, 1)
-    assert {d.remedy for d in diff(settings)} == {Remedy.CREATE}
+    assert {d.remedy for d in diff(settings)} == {TopicRemedy.CREATE}
 
     first = apply(settings)
     assert (first.created, first.altered, first.left) == (tuple(spec.name for spec in wanted), (), ())
@@ -125,7 +125,7 @@ def test_a_wrong_partition_count_is_seen_and_never_touched(settings: Settings, t
     create(settings, name, partitions=3)
     applied = apply(settings)
     assert applied.created == ()
-    assert {each.remedy for each in applied.left} == {Remedy.PERSON}
+    assert {each.remedy for each in applied.left} == {TopicRemedy.PERSON}
     assert next(each for each in applied.left if each.setting == "partitions").actual == "3"
     # The settings of the misfit were mended all the same, its partitions were not.
     assert {each.setting for each in applied.altered} == {"message.timestamp.type", "max.message.bytes"}

@@ -26,7 +26,7 @@ from streamapp.embedded import kafka as embedded
 from streamapp.embedded import ports
 from streamapp.embedded.kafka import Kafka
 from streamapp.errors import ConfigurationError, Unavailable
-from streamapp.ops.feed import Kind, feed, numbered
+from streamapp.ops.feed import FeedKind, feed, numbered
 from streamapp.settings import load
 from streamapp.topics import TopicSpec
 from streamapp.types import Partition
@@ -271,7 +271,7 @@ def test_credentials_are_refused_at_once_or_work(own: Secured, service: Service)
 
     # The commands that are not workers have clients of their own.
     options = {name.lower(): value for name, value in login.items()}
-    kind = Kind(service.topics.transfer, "from_account")
+    kind = FeedKind(service.topics.transfer, "from_account")
     record = (
         b'{"event_id":"fed","from_account":"@bank","to_account":"a","amount":1,"currency":"EUR",'
         b'"occurred_at":"2024-05-01T12:00:00Z"}'

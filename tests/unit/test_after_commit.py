@@ -9,7 +9,7 @@ import pytest
 
 from streamapp import App, after_commit
 from streamapp.delivery.after_commit import Intent, intent_id, ordered, pack, pause_s, unpack
-from streamapp.driver.tables.after_commit import AfterCommit, run_intent
+from streamapp.driver.tables.after_commit import AfterCommitCall, run_intent
 from streamapp.engine.unit import UnitMisuse
 from streamapp.errors import ConfigurationError
 from streamapp.settings import load
@@ -44,7 +44,7 @@ def test_pauses_grow_and_are_bounded() -> None:
 
 
 def test_handlers_are_named_by_module_and_function_or_as_they_are_told() -> None:
-    registry = AfterCommit()
+    registry = AfterCommitCall()
 
     @registry.handler
     async def tell(payload: Any) -> None: ...

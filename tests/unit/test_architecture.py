@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from functools import cache
 from pathlib import Path
 
@@ -62,3 +63,15 @@ def test_the_rooms_of_the_driver_are_not_deep() -> None:
 
         deepest = max(map(levels, sorted(own)), key=len)
         assert len(deepest) <= DRIVER_LEVELS_MAX, f"{room} is {len(deepest)} levels deep: {' -> '.join(deepest)}"
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """Of the platform; the auditor names things anew on purpose, since it shares nothing with what it judges."""
+    homes: dict[str, list[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        if "audit" in file.relative_to(PACKAGE).parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name, []).append(str(file.relative_to(REPOSITORY)))
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}

@@ -167,11 +167,11 @@ def test_describe_cluster_is_read() -> None:
 
 
 def test_an_error_or_a_cut_answer_is_not_ready() -> None:
-    with pytest.raises(wire.NotReady, match="error 8"):
+    with pytest.raises(wire.NodeNotReady, match="error 8"):
         wire.decode_cluster(answer(8, b"id", []))
     whole = answer(0, b"id", [(1, b"127.0.0.1", 9092)])
     for size in range(len(whole) - 5):
-        with pytest.raises(wire.NotReady):
+        with pytest.raises(wire.NodeNotReady):
             wire.decode_cluster(whole[:size])
 
 
@@ -208,9 +208,9 @@ def test_a_broker_is_forgotten_or_was_not_known() -> None:
     ):
         wire.unregister("127.0.0.1", port, 7)
         wire.unregister("127.0.0.1", port, 7)
-        with pytest.raises(wire.NotReady, match="not yet"):
+        with pytest.raises(wire.NodeNotReady, match="not yet"):
             wire.unregister("127.0.0.1", port, 7)
-        with pytest.raises(wire.NotReady, match="error 31"):
+        with pytest.raises(wire.NodeNotReady, match="error 31"):
             wire.unregister("127.0.0.1", port, 7)
     assert [request[:4] for request in asked] == [struct.pack(">hh", 64, 0)] * 4
     assert all(request.endswith(struct.pack(">i", 7) + b"\x00") for request in asked)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from streamapp.errors import ConfigurationError, RecordError
-from streamapp.ops.connection import Listener, client_arguments
-from streamapp.ops.feed import KINDS, Key, Pace, feed, numbered
-from streamapp.ops.lines import Line, read_lines
+from streamapp.ops.connection import ErrorListener, client_arguments
+from streamapp.ops.feed import KINDS, FeedRate, Key, feed, numbered
+from streamapp.ops.lines import InputLine, read_lines
 from streamapp.settings import load
 from streamapp.topics import CONTRACT, MAX_RECORD_BYTES
 
@@ -21,7 +21,7 @@ from streamapp.topics import CONTRACT, MAX_RECORD_BYTES
 PEM = Path(__file__).parents[1] / "data" / "localhost.pem"
 
 
-def lines_of(tmp_path: Path, content: bytes, limit: int = 100) -> list[Line | None]:
+def lines_of(tmp_path: Path, content: bytes, limit: int = 100) -> list[InputLine | None]:
     path = tmp_path / "lines"
     path.write_bytes(content)
     with path.open("rb") as file:
@@ -30,9 +30,9 @@ def lines_of(tmp_path: Path, content: bytes, limit: int = 100) -> list[Line | No
 
 def test_lines_keep_their_bytes_and_lose_their_ends(tmp_path: Path) -> None:
     assert lines_of(tmp_path, b'{"a": 1} \n{"b":\xff}\r\n\n  \nlast') == [
-        Line(1, b'{"a": 1} '),
-        Line(2, b'{"b":\xff}'),
-        Line(5, b"last"),
+        InputLine(1, b'{"a": 1} '),
+        InputLine(2, b'{"b":\xff}'),
+        InputLine(5, b"last"),
     ]
 
 
@@ -42,8 +42,8 @@ def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 def test_the_limit_is_exact(tmp_path: Path, end: bytes) -> None:
-    assert lines_of(tmp_path, b"x" * 100 + end) == [Line(1, b"x" * 100)]
-    assert lines_of(tmp_path, b"x" * 101 + end) == [Line(1, None)]
+    assert lines_of(tmp_path, b"x" * 100 + end) == [InputLine(1, b"x" * 100)]
+    assert lines_of(tmp_path, b"x" * 101 + end) == [InputLine(1, None)]
 
 
 def test_a_line_without_end_is_passed_over_in_bounded_memory() -> None:
@@ -66,7 +66,7 @@ def test_a_line_without_end_is_passed_over_in_bounded_memory() -> None:
         tracemalloc.stop()
         writer.join(10)
         os.close(reading)
-    assert found == [Line(1, None), Line(2, b"next")]
+    assert found == [InputLine(1, None), InputLine(2, b"next")]
     assert peak < 4 << 20
 
 
@@ -76,10 +76,10 @@ def test_a_silent_pipe_gives_none_and_does_not_block() -> None:
         lines = read_lines(reading, 100)
         assert next(lines) is None
         os.write(writing, b"one\ntw")
-        assert next(lines) == Line(1, b"one")
+        assert next(lines) == InputLine(1, b"one")
         assert next(lines) is None
         os.write(writing, b"o\n")
-        assert next(lines) == Line(2, b"two")
+        assert next(lines) == InputLine(2, b"two")
     finally:
         os.close(reading)
         os.close(writing)
@@ -122,14 +122,14 @@ def test_a_line_that_cannot_be_keyed_says_why(line: bytes | None, reason: str) -
 
 
 def test_pace_is_even_and_does_not_rush_after_a_pause() -> None:
-    pace = Pace(10, now=0.0)
+    pace = FeedRate(10, now=0.0)
     assert [round(pace.wait_s(0.0), 3) for _ in range(3)] == [0.0, 0.1, 0.2]
     # 60 s of silence: one step may be made up for, then the beat is 0.1 s again.
     assert [round(pace.wait_s(60.0), 3) for _ in range(4)] == [0.0, 0.0, 0.1, 0.2]
 
 
 def test_without_a_rate_nothing_waits() -> None:
-    pace = Pace(None, now=0.0)
+    pace = FeedRate(None, now=0.0)
     assert [pace.wait_s(0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
 
 
@@ -153,7 +153,7 @@ def test_security_settings_reach_the_client(tmp_path: Path) -> None:
         ssl_certfile=files["certificate"],
         ssl_keyfile=files["key"],
     )
-    found = client_arguments(settings, Listener())
+    found = client_arguments(settings, ErrorListener())
     expected = {
         "bootstrap.servers": "one:1,two:2",
         "security.protocol": "SASL_SSL",
@@ -168,7 +168,7 @@ def test_security_settings_reach_the_client(tmp_path: Path) -> None:
 
 
 def test_plain_connections_say_nothing_about_security() -> None:
-    assert not [name for name in client_arguments(load(), Listener()) if name.startswith(("sasl", "ssl"))]
+    assert not [name for name in client_arguments(load(), ErrorListener()) if name.startswith(("sasl", "ssl"))]
 
 
 def test_each_kind_goes_to_a_topic_of_the_contract_under_its_records_key() -> None:

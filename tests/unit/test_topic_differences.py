@@ -10,7 +10,7 @@ import pytest
 from streamapp import topics
 from streamapp.errors import ConfigurationError
 from streamapp.settings import load
-from streamapp.topics import ActualTopic, Declared, Difference, Remedy, TopicSpec, differences, specs
+from streamapp.topics import ActualTopic, Declared, Difference, TopicRemedy, TopicSpec, differences, specs
 
 
 @pytest.fixture(autouse=True)
@@ -114,13 +114,18 @@ def test_a_right_layout_differs_in_nothing_and_foreign_topics_and_settings_do_no
 def test_missing_topics_are_created() -> None:
     wanted = declared()
     found = differences(wanted, {})
-    assert [(d.topic, d.remedy) for d in found] == [(spec.name, Remedy.CREATE) for spec in wanted]
+    assert [(d.topic, d.remedy) for d in found] == [(spec.name, TopicRemedy.CREATE) for spec in wanted]
 
 
 @pytest.mark.parametrize("count", [1, 8])
 def test_a_wrong_partition_count_is_for_a_person(count: int) -> None:
     (found,) = changed("balances", partitions=count)
-    assert (found.setting, found.wanted, found.actual, found.remedy) == ("partitions", "4", str(count), Remedy.PERSON)
+    assert (found.setting, found.wanted, found.actual, found.remedy) == (
+        "partitions",
+        "4",
+        str(count),
+        TopicRemedy.PERSON,
+    )
     assert "must not be added" in found.advice
 
 
@@ -135,7 +140,7 @@ def test_where_every_topic_has_another_count_the_setting_is_what_is_wrong() -> N
 def test_nothing_is_created_beside_a_wrong_partition_count() -> None:
     wanted = declared()
     actual = {"transfer": dataclasses.replace(as_declared(wanted)["transfer"], partitions=6)}
-    assert {each.remedy for each in differences(wanted, actual)} == {Remedy.PERSON}
+    assert {each.remedy for each in differences(wanted, actual)} == {TopicRemedy.PERSON}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +160,7 @@ def test_nothing_is_created_beside_a_wrong_partition_count() -> None:
 def test_a_wrong_setting_is_altered(name: str, setting: str, actual: str) -> None:
     (found,) = changed(name, {setting: actual})
     wanted = next(spec for spec in declared() if spec.name == name)
-    assert found == Difference(name, setting, wanted.config[setting], actual, Remedy.ALTER, found.advice)
+    assert found == Difference(name, setting, wanted.config[setting], actual, TopicRemedy.ALTER, found.advice)
 
 
 @pytest.mark.parametrize(
@@ -178,13 +183,13 @@ def test_the_words_of_a_policy_have_no_order() -> None:
 def test_too_few_copies_are_for_a_person_and_do_not_ask_for_two_of_one() -> None:
     found = changed("transfer", {"min.insync.replicas": "1"}, replication_factor=1)
     assert [(each.setting, each.wanted, each.actual, each.remedy) for each in found] == [
-        ("replication factor", "3", "1", Remedy.PERSON)
+        ("replication factor", "3", "1", TopicRemedy.PERSON)
     ]
 
 
 def test_more_in_sync_copies_than_copies_would_refuse_every_write() -> None:
     (found,) = changed("transfer", {"min.insync.replicas": "2"}, brokers=1)
-    assert (found.setting, found.wanted, found.remedy) == ("min.insync.replicas", "1", Remedy.ALTER)
+    assert (found.setting, found.wanted, found.remedy) == ("min.insync.replicas", "1", TopicRemedy.ALTER)
 
 
 def test_more_copies_than_wanted_are_welcome() -> None:

@@ -44,7 +44,7 @@ class Staged:
 _STAGED = Staged()
 
 
-class AfterCommit:
+class AfterCommitCall:
     """The object `after_commit`: call it in an event; `handler` registers functions for every app of the process."""
 
     def __init__(self) -> None:
@@ -132,4 +132,4 @@ class IntentTable(Table):
         super().__init__(app, name=TABLE, help="Handlers that are to run after a commit, by intent id")
 
 
-after_commit = AfterCommit()
+after_commit = AfterCommitCall()
