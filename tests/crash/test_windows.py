@@ -33,8 +33,10 @@ SEED = int(os.environ.get("SEED") or datetime.datetime.now(datetime.UTC).toordin
 WAYS = list(Way)
 #: Until the last windows are closed, once every event is.
 CLOSED_S = 20.0
-#: A closing takes its time, so that the partitions are given up while windows wait to be closed.
-_SLOW_CLOSING = ({"point": "window.before_final", "action": "sleep", "times": 0, "seconds": 0.01},)
+#: A closing takes its time, so that the partitions are given up while windows wait to be closed. The sleep blocks the
+#: worker's loop: the 2,000 closings of one unit, at most, must stay well within the session time-out, or the worker is
+#: thrown out of the group instead.
+_SLOW_CLOSING = ({"point": "window.before_final", "action": "sleep", "times": 0, "seconds": 0.001},)
 
 POINTS = (
     Point("commit.before_changelog", "finals staged, nothing sent"),
