@@ -13,6 +13,8 @@ import pytest
 
 from streamapp import native
 
+pytestmark = pytest.mark.builds
+
 REPOSITORY = Path(__file__).parents[2]
 
 
