@@ -57,7 +57,9 @@ class Replay(Participant):
         elif self._alone in self._refusals:
             raise ConfigurationError(
                 f"Even the dead letter of {self._alone[0]}@{self._alone[1]} was refused. {refusal} "
-                "Nothing is lost: the event is not committed. Raise the dead-letter topic's max.message.bytes."
+                "Nothing is lost: the event is not committed. Look at the dead-letter topic: it needs "
+                "cleanup.policy=delete, since a compacted topic takes no letter without a key, and a max.message.bytes "
+                "as large as its source's and 64 KiB. Then start the worker again."
             ) from refusal
         else:
             self._refusals[self._alone] = RecordError(str(refusal), kind="OutputRefused")
