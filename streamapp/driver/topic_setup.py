@@ -1,4 +1,4 @@
-"""Topics a worker needs and does not find: created with the settings of the contract, never altered."""
+"""Topics a worker needs and does not find: created, never altered. Those of the service as its contract says."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def wanted_by(app: Any, consumed: Iterable[str]) -> WantedTopics:
         windowed={topic for table in app.windowed_tables for topic in table.topics},
         upserts=app.upsert_topics,
         tables=table_inputs(tables, app.agents.values()),
+        is_the_service=app.is_the_service,
     )
 
 
@@ -52,12 +53,14 @@ def missing(
     windowed: Iterable[str],
     upserts: Collection[str],
     tables: Collection[TableInputs],
+    is_the_service: bool = False,
 ) -> WantedTopics:
     """What should exist: declared topics (those of upserts compacted), dead letters of the consumed ones, late records
     of the windowed ones, and changelogs of plain tables.
 
     Inputs that exist decide how many partitions the others get: a key's partition is one number in all of them. A
-    topic that exists is left as it is; `ConfigurationError` where a table does not fit its topics.
+    topic that exists is left as it is; `ConfigurationError` where a table does not fit its topics. Only the service's
+    topics have the settings of the contract: an own topic may have the name of one.
     """
     names, late_for = set(consumed), tuple(windowed)
 
@@ -70,7 +73,8 @@ def missing(
         logs, problems = changelog_counts(tables, inputs, _one(inputs.values(), default), counts)
         if problems:
             raise ConfigurationError(*problems)
-        return _wanted(settings, brokers, as_they_are | inputs, names, late_for, upserts, logs)
+        wanted = _wanted(settings, brokers, as_they_are | inputs, names, late_for, upserts, logs)
+        return _as_the_contract_says(settings, brokers, wanted) if is_the_service else wanted
 
     return wanted_of
 
@@ -111,5 +115,10 @@ def _wanted(
             wanted[name + suffix] = roomy_spec(settings, brokers, name + suffix, declared.get(name))
     for name, partitions in changelogs.items():
         wanted[name] = changelog_spec(settings, brokers, name, partitions)
+    return wanted
+
+
+def _as_the_contract_says(settings: Settings, brokers: int, wanted: Mapping[str, TopicSpec]) -> dict[str, TopicSpec]:
+    """These topics, those of the contract with its settings; the partition counts stay."""
     of_contract = (topic for topic in specs(settings, brokers) if topic.name in wanted)
-    return wanted | {topic.name: replace(topic, partitions=wanted[topic.name].partitions) for topic in of_contract}
+    return {**wanted, **{it.name: replace(it, partitions=wanted[it.name].partitions) for it in of_contract}}
