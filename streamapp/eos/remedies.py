@@ -156,7 +156,7 @@ _CHANGES: dict[int, str] = {
 
 def change(code: int) -> str:
     """What a person does about a code whose remedy is CONFIGURE: one sentence."""
-    return _CHANGES.get(code, "Mend it and start again.")
+    return _CHANGES.get(code, "Fix it and start the worker again.")
 
 
 def worst(codes: Iterable[int]) -> int:
