@@ -246,7 +246,7 @@ def test_sigterm_ends_a_worker_whose_broker_is_away(own: Secured, service: Servi
         own.nodes[0].resume()
     print(f"ended {time.monotonic() - began:.1f} s after SIGTERM with {code}")
     assert code == 1, worker.said
-    assert "what was not committed is aborted and runs again" in worker.said
+    assert "uncommitted events are aborted and will run again" in worker.said
     feeding.join(BOUND_S)
     heir = service.worker(state="other")
     service.assert_pass()

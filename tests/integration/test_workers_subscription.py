@@ -122,7 +122,7 @@ def test_a_worker_that_leaves_gives_its_partitions_to_the_others_at_once(service
     alone = stays.said.count(f"owns {owned(service, 'a')}, ready after")
     feed_and_await(service, "a")
     assert leaves.stop() == 0, leaves.said
-    assert "gave the seat of leaves back" in leaves.said
+    assert "left the group as leaves" in leaves.said
     stays.until(f"owns {owned(service, 'a')}, ready after", alone + 1)
     feed_and_await(service, "a")
 
@@ -179,4 +179,4 @@ def test_a_worker_that_cannot_be_a_member_ends_and_says_why(service: Service) ->
         stranger.close()
     assert f"error: Group {service.id} has members of another kind" in worker.said
     assert "InconsistentGroupProtocol" in worker.said
-    assert "What was committed is kept" in worker.said
+    assert "Committed work is safe" in worker.said

@@ -108,6 +108,7 @@ def test_a_disk_that_refuses_is_no_events_failure() -> None:
 
 
 def test_an_interrupt_is_a_persons_until_the_worker_takes_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.default_int_handler)
     assert not is_the_events(KeyboardInterrupt())
     monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
     assert is_the_events(KeyboardInterrupt())

@@ -71,7 +71,7 @@ def test_a_seat_that_cannot_be_given_back_is_said_in_a_bounded_time(
     answer: int | str, caplog: pytest.LogCaptureFixture
 ) -> None:
     given_back(Answering(answer), Membership("g", 1, "one-1", "one"))
-    assert "go to the others after its session time-out" in caplog.text
+    assert "Other workers take its partitions after its session time-out" in caplog.text
 
 
 @pytest.mark.parametrize("seat", [Membership("g", 1, "m-1"), Membership("g", -1, "", "one")])
